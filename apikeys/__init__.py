@@ -1,0 +1,1 @@
+"""Keys: the vault, the key ring, and which key serves a call."""

@@ -1,0 +1,95 @@
+"""Stored keys. A row never holds a readable secret."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from digitalme.database import uuid7
+
+
+class OwnerSalt(models.Model):
+    """The 32 random bytes from which an owner's encryption key is derived."""
+
+    owner = models.CharField(max_length=64, primary_key=True)
+    salt = models.BinaryField(max_length=32)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.owner
+
+
+class Credential(models.Model):
+    """What a provider wants to see before it serves: one or several sealed fields and their facts."""
+
+    class Status(models.TextChoices):
+        UNKNOWN = "unknown", "Not tested"
+        VALID = "valid", "Connected"
+        LIMITED = "limited", "Connected, limited"
+        INVALID = "invalid", "Key rejected"
+        EXPIRED = "expired", "Key expired"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="credentials"
+    )
+    team = models.ForeignKey(
+        "accounts.Team", on_delete=models.CASCADE, null=True, blank=True, related_name="credentials"
+    )
+    is_system = models.BooleanField(default=False, help_text="The house's own key, for everybody's demo.")
+    provider = models.CharField(max_length=64)
+    label = models.CharField(max_length=64, blank=True, default="")
+    display_name = models.CharField(max_length=100, blank=True, default="")
+    sealed = models.JSONField(default=dict, help_text="Base64 ciphertext by field name.")
+    key_id = models.CharField(max_length=64, help_text="The master key that sealed it.")
+    destination = models.JSONField(default=list, help_text="The hosts that may see the secret; bound into the seal.")
+    version = models.PositiveBigIntegerField(default=1)
+    fingerprint = models.CharField(max_length=52, help_text="Keyed HMAC in base32.")
+    fingerprint_key_id = models.CharField(max_length=64)
+    hint = models.CharField(max_length=24, blank=True, default="")
+    is_active = models.BooleanField(default=True)
+    status = models.CharField(max_length=16, choices=Status, default=Status.UNKNOWN)
+    status_detail = models.CharField(max_length=200, blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    last_validated_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    rotate_by = models.DateField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="credential_has_exactly_one_owner",
+                condition=(
+                    Q(user__isnull=False, team__isnull=True, is_system=False)
+                    | Q(user__isnull=True, team__isnull=False, is_system=False)
+                    | Q(user__isnull=True, team__isnull=True, is_system=True)
+                ),
+            ),
+            models.UniqueConstraint(
+                name="credential_unique_for_user",
+                fields=["user", "provider", "label"],
+                condition=Q(user__isnull=False),
+            ),
+            models.UniqueConstraint(
+                name="credential_unique_for_team",
+                fields=["team", "provider", "label"],
+                condition=Q(team__isnull=False),
+            ),
+            models.UniqueConstraint(
+                name="credential_unique_for_system",
+                fields=["provider", "label"],
+                condition=Q(is_system=True),
+            ),
+        ]
+        permissions = [("manage_system_credential", "Can set and remove system keys")]
+
+    def __str__(self) -> str:
+        return f"{self.provider} of {self.owner}"
+
+    @property
+    def owner(self) -> str:
+        """The immutable owner id that the vault binds a secret to: user:ID, team:ID or system."""
+        if self.is_system:
+            return "system"
+        return f"user:{self.user_id}" if self.user_id else f"team:{self.team_id}"

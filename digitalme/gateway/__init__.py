@@ -1,0 +1,1 @@
+"""One metered call: admission, relay, settlement."""

@@ -1,0 +1,106 @@
+"""What every page and API request passes through; all of it works in both modes, sync and async."""
+
+import logging
+import re
+import zoneinfo
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.decorators import sync_and_async_middleware
+
+from digitalme.database import uuid7
+from digitalme.errors import DigitalMeError
+
+log = logging.getLogger(__name__)
+_USABLE_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+Handler = Callable[[HttpRequest], Any]
+
+
+def _around(
+    get_response: Handler, before: Callable[[HttpRequest], None], after: Callable[[HttpRequest, HttpResponse], None]
+) -> Handler:
+    """Return a middleware for either mode that calls `before` and `after` around the view."""
+    if iscoroutinefunction(get_response):
+
+        async def asynchronous(request: HttpRequest) -> HttpResponse:
+            before(request)
+            response: HttpResponse = await get_response(request)
+            after(request, response)
+            return response
+
+        return asynchronous
+
+    def synchronous(request: HttpRequest) -> HttpResponse:
+        before(request)
+        response: HttpResponse = get_response(request)
+        after(request, response)
+        return response
+
+    return synchronous
+
+
+@sync_and_async_middleware
+def request_id(get_response: Handler) -> Handler:
+    """Give every request an id: in its log lines, and in the X-Request-Id of its answer."""
+
+    def before(request: HttpRequest) -> None:
+        given = request.headers.get("X-Request-Id", "")
+        request.id = given if _USABLE_ID.fullmatch(given) else str(uuid7())  # type: ignore[attr-defined]
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request.id)  # type: ignore[attr-defined]
+
+    def after(request: HttpRequest, response: HttpResponse) -> None:
+        response["X-Request-Id"] = request.id  # type: ignore[attr-defined]
+
+    return _around(get_response, before, after)
+
+
+@sync_and_async_middleware
+def time_zone(get_response: Handler) -> Handler:
+    """Show times in the signed-in person's zone."""
+    if iscoroutinefunction(get_response):
+
+        async def asynchronous(request: HttpRequest) -> Any:
+            with timezone.override(_zone(await request.auser())):
+                return await get_response(request)
+
+        return asynchronous
+
+    def synchronous(request: HttpRequest) -> Any:
+        with timezone.override(_zone(request.user)):
+            return get_response(request)
+
+    return synchronous
+
+
+def _zone(user: Any) -> zoneinfo.ZoneInfo:
+    return zoneinfo.ZoneInfo(getattr(user, "time_zone", "UTC"))
+
+
+class errors:  # noqa: N801 (named like the function middlewares beside it)
+    """Turn a DigitalMeError that a view let through into a page, or a fragment for HTMX."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            from asgiref.sync import markcoroutinefunction
+
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        return self.get_response(request)  # type: ignore[no-any-return]
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Render our own errors; anything else is a fault and stays one."""
+        if not isinstance(exception, DigitalMeError):
+            return None
+        log.info("refused code=%s path=%s", exception.code, request.path)
+        template = "errors/fragment.html" if getattr(request, "htmx", False) else "errors/error.html"
+        return render(request, template, {"error": exception}, status=exception.status)

@@ -1,0 +1,1 @@
+"""Quotas: limits, allocations, and the ledger that no call escapes."""

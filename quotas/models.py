@@ -1,0 +1,143 @@
+"""Limits, what they allow in a period, and the holds of running calls."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from digitalme.database import MoneyField, uuid7
+
+ALL_PROVIDERS = ""
+EACH_PROVIDER = "*"
+
+
+class LimitType(models.TextChoices):
+    DEMO = "demo", "Demo"
+    DAILY = "daily", "Daily"
+    MONTHLY = "monthly", "Monthly"
+    FAIR_USE = "fair_use", "Fair use"
+
+
+class Binds(models.TextChoices):
+    SYSTEM = "system", "Calls on the house's keys"
+    OWN = "own", "Calls on own keys"
+    ALL = "all", "Every call"
+
+
+class Tier(models.Model):
+    """A named set of limits."""
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=100)
+    is_default = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["slug"]
+        constraints = [
+            models.UniqueConstraint(name="tier_one_default", fields=["is_default"], condition=Q(is_default=True))
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Limit(models.Model):
+    """What a tier, or one user in its place, is allowed in each period. Empty amounts are unlimited."""
+
+    tier = models.ForeignKey(Tier, on_delete=models.CASCADE, null=True, blank=True, related_name="limits")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="limits"
+    )
+    provider = models.CharField(
+        max_length=64,
+        blank=True,
+        default=ALL_PROVIDERS,
+        help_text="A provider's slug, * for each provider by itself, or empty for all together.",
+    )
+    type = models.CharField(max_length=16, choices=LimitType)
+    binds = models.CharField(max_length=8, choices=Binds, default=Binds.SYSTEM)
+    requests = models.PositiveBigIntegerField(null=True, blank=True)
+    tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    cost = MoneyField(null=True, blank=True, help_text="US dollars.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="limit_has_exactly_one_owner",
+                condition=Q(tier__isnull=False, user__isnull=True) | Q(tier__isnull=True, user__isnull=False),
+            ),
+            models.UniqueConstraint(
+                name="limit_unique_for_tier", fields=["tier", "provider", "type"], condition=Q(tier__isnull=False)
+            ),
+            models.UniqueConstraint(
+                name="limit_unique_for_user", fields=["user", "provider", "type"], condition=Q(user__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_type_display()} limit of {self.tier or self.user}"
+
+
+class Allocation(models.Model):
+    """One limit's account in one period. `used_*` holds settled and running calls alike."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="allocations")
+    provider = models.CharField(max_length=64, blank=True, default=ALL_PROVIDERS)
+    type = models.CharField(max_length=16, choices=LimitType)
+    binds = models.CharField(max_length=8, choices=Binds, default=Binds.SYSTEM)
+    allowed_requests = models.PositiveBigIntegerField(null=True, blank=True)
+    allowed_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    allowed_cost = MoneyField(null=True, blank=True)
+    used_requests = models.BigIntegerField(default=0)
+    used_tokens = models.BigIntegerField(default=0)
+    used_cost = MoneyField(default=0)
+    period_start = models.DateTimeField()
+    period_end = models.DateTimeField()
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-period_start", "type", "provider"]
+        constraints = [
+            models.UniqueConstraint(
+                name="allocation_unique_in_period", fields=["user", "provider", "type", "period_start"]
+            ),
+            models.CheckConstraint(
+                name="allocation_period_is_not_empty", condition=Q(period_end__gt=models.F("period_start"))
+            ),
+        ]
+        indexes = [models.Index(name="allocation_of_user", fields=["user", "period_end"])]
+
+    def __str__(self) -> str:
+        return f"{self.get_type_display()} of {self.user_id} from {self.period_start:%Y-%m-%d}"
+
+
+class Lease(models.Model):
+    """The hold of one running call; its id is the call's request id. The ids are kept without foreign
+    keys, so that a hold outlives whatever is removed while the call runs."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    user_id = models.UUIDField()
+    token_id = models.UUIDField(null=True)
+    team_id = models.UUIDField(null=True)
+    credential_id = models.UUIDField(null=True)
+    provider = models.CharField(max_length=64)
+    operation = models.CharField(max_length=64)
+    model = models.CharField(max_length=128, blank=True, default="")
+    key_source = models.CharField(max_length=8)
+    tag = models.CharField(max_length=100, blank=True, default="")
+    allocations = models.JSONField(default=list)
+    reserved_requests = models.BigIntegerField(default=0)
+    reserved_tokens = models.BigIntegerField(default=0)
+    reserved_cost = MoneyField(default=0)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(name="lease_by_expiry", fields=["expires_at"]),
+            models.Index(name="lease_of_user", fields=["user_id"]),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -1,0 +1,1 @@
+"""Usage: a record for every call, and the rollups that pages read."""

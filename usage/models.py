@@ -1,0 +1,124 @@
+"""A record for every call, and the sums that pages read."""
+
+from django.db import models
+
+from digitalme.database import MoneyField
+
+
+class UsageRecord(models.Model):
+    """What one call was, cost and came to. Ids are kept without foreign keys: history outlives what it
+    speaks of."""
+
+    class Status(models.TextChoices):
+        OK = "ok", "Finished"
+        FAILED = "failed", "Failed at the provider"
+        ABORTED = "aborted", "Aborted by the client"
+        CUT = "cut", "Cut by the provider"
+        REFUSED = "refused", "Refused"
+        SWEPT = "swept", "Swept"
+
+    class Counted(models.TextChoices):
+        PROVIDER = "provider", "By the provider"
+        COUNTED = "counted", "Counted by us"
+        ESTIMATED = "estimated", "Estimated"
+
+    request_id = models.UUIDField(primary_key=True)
+    user_id = models.UUIDField()
+    team_id = models.UUIDField(null=True)
+    token_id = models.UUIDField(null=True)
+    credential_id = models.UUIDField(null=True)
+    key_source = models.CharField(max_length=8, blank=True, default="")
+    provider = models.CharField(max_length=64)
+    operation = models.CharField(max_length=64, blank=True, default="")
+    model = models.CharField(max_length=128, blank=True, default="")
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    cache_write_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost = MoneyField(null=True, help_text="US dollars; empty if the model has no known price.")
+    price_version = models.CharField(max_length=40, blank=True, default="")
+    counted_by = models.CharField(max_length=10, choices=Counted, default=Counted.PROVIDER)
+    status = models.CharField(max_length=8, choices=Status)
+    error_type = models.CharField(max_length=64, blank=True, default="")
+    http_status = models.PositiveSmallIntegerField(null=True)
+    response_ms = models.PositiveIntegerField(null=True)
+    first_byte_ms = models.PositiveIntegerField(null=True)
+    tag = models.CharField(max_length=100, blank=True, default="")
+    timestamp = models.DateTimeField()
+    allocations = models.JSONField(default=list)
+    charged_requests = models.BigIntegerField(default=0)
+    charged_tokens = models.BigIntegerField(default=0)
+    charged_cost = MoneyField(default=0)
+
+    class Meta:
+        ordering = ["-timestamp"]
+        indexes = [
+            models.Index(name="record_of_user", fields=["user_id", "-timestamp"]),
+            models.Index(name="record_by_time", fields=["timestamp"]),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.request_id)
+
+
+class Sums(models.Model):
+    """The columns that every rollup has."""
+
+    user_id = models.UUIDField()
+    provider = models.CharField(max_length=64)
+    model = models.CharField(max_length=128, blank=True, default="")
+    key_source = models.CharField(max_length=8, blank=True, default="")
+    requests = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    refused = models.BigIntegerField(default=0)
+    unpriced = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost = MoneyField(default=0)
+    response_ms = models.BigIntegerField(default=0, help_text="Sum over all requests.")
+
+    class Meta:
+        abstract = True
+
+
+class HourlyUsage(Sums):
+    """One hour, in UTC, of one user on one model by one kind of key."""
+
+    hour = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="hourly_unique", fields=["user_id", "hour", "provider", "model", "key_source"])
+        ]
+        indexes = [models.Index(name="hourly_by_hour", fields=["hour"])]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.hour:%Y-%m-%d %H}h {self.provider}"
+
+
+class DailyUsage(Sums):
+    """One calendar day, in the user's time zone, summed from its hours."""
+
+    day = models.DateField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="daily_unique", fields=["user_id", "day", "provider", "model", "key_source"])
+        ]
+        indexes = [models.Index(name="daily_by_day", fields=["day"])]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.day} {self.provider}"
+
+
+class RollupMark(models.Model):
+    """How far the rollups reach: every record before this time is in them."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    rolled_until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.rolled_until:%Y-%m-%d %H:%M:%S}"
