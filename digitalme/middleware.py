@@ -82,7 +82,7 @@ def _zone(user: Any) -> zoneinfo.ZoneInfo:
     return zoneinfo.ZoneInfo(getattr(user, "time_zone", "UTC"))
 
 
-class errors:  # noqa: N801 (named like the function middlewares beside it)
+class errors:
     """Turn a DigitalMeError that a view let through into a page, or a fragment for HTMX."""
 
     sync_capable = async_capable = True

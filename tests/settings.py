@@ -10,7 +10,7 @@ os.environ.setdefault("DIGITALME_FINGERPRINT_KEY", base64.b64encode(os.urandom(3
 os.environ.setdefault("DIGITALME_AUDIT_KEY", base64.b64encode(os.urandom(32)).decode())
 os.environ.setdefault("DIGITALME_VAR_DIR", tempfile.mkdtemp(prefix="digitalme-tests-"))
 
-from digitalme.settings import *  # noqa: E402, F403
+from digitalme.settings import *  # noqa: F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
