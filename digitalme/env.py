@@ -1,15 +1,48 @@
 """Read the environment: every value may also come from a file named by NAME_FILE."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
+_LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=(?P<value>.*)")
 
 
 class EnvironmentProblem(Exception):
     """A variable holds a value that cannot be used; the message names it, never the value."""
+
+
+def load_file(path: Path, *, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Take NAME=value lines from a file, where it exists; what the environment already holds wins.
+
+    Blank lines and lines that begin with # are skipped, one pair of quotes around a value is taken
+    off, nothing is expanded. Raises EnvironmentProblem for a line of another shape.
+    """
+    given = {name.removesuffix("_FILE") for name in environ}
+    environ.update({name: value for name, value in read_file(path).items() if name.removesuffix("_FILE") not in given})
+
+
+def read_file(path: Path) -> dict[str, str]:
+    """Return the NAME=value lines of a file, or nothing where there is no such file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as problem:
+        raise EnvironmentProblem(f"{path} cannot be read.") from problem
+    found = {}
+    for number_of_line, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            raise EnvironmentProblem(f"{path}, line {number_of_line}: write NAME=value.")
+        value = match["value"].strip()
+        quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
+        found[match["name"]] = value[1:-1] if quoted else value
+    return found
 
 
 def text(name: str, default: str | None = None, *, environ: Mapping[str, str] = os.environ) -> str:

@@ -9,6 +9,9 @@ import environ
 from digitalme import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# `make run` writes the file; DIGITALME_ENV_FILE names another one, or none if it is empty.
+if ENV_FILE := env.text("DIGITALME_ENV_FILE", str(BASE_DIR / ".env")):
+    env.load_file(Path(ENV_FILE))
 VAR_DIR = Path(env.text("DIGITALME_VAR_DIR", str(BASE_DIR / "var")))
 
 # --- The basics -------------------------------------------------------------------------------
@@ -196,8 +199,14 @@ SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", False)
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-if env.flag("TRUST_PROXY_HEADERS", False):
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Server -----------------------------------------------------------------------------------
+
+# Addresses or networks whose X-Forwarded-For and -Proto are believed. The server puts them into the
+# connection's own facts, so nothing below it reads such a header.
+TRUSTED_PROXIES = env.listing("TRUSTED_PROXIES")
+WEB_PROCESSES = env.number("WEB_PROCESSES", 1)
+GRACEFUL_SECONDS = env.number("GRACEFUL_SECONDS", 25)
 
 # --- API --------------------------------------------------------------------------------------
 

@@ -10,14 +10,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up. Packages in one layer never import one another.
 LAYERS: list[set[str]] = [
     {"digitalme.errors", "digitalme.env"},
-    {"digitalme.database", "digitalme.logs", "digitalme.celery", "digitalme.settings"},
+    {"digitalme.env_file", "digitalme.database", "digitalme.logs", "digitalme.celery", "digitalme.settings"},
     {"providers"},
     {"digitalme.accounts"},
     {"apikeys", "quotas", "usage"},
     {"digitalme.gateway"},
     {"digitalme.web", "digitalme.api", "admin"},
     {"digitalme.middleware", "digitalme.ops"},
-    {"digitalme.urls", "digitalme.asgi"},
+    {"digitalme.urls", "digitalme.asgi", "digitalme.server", "digitalme.supervisor"},
 ]
 RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 STANDARD_LIBRARY_ONLY = {"digitalme.errors", "digitalme.env"}

@@ -1,0 +1,96 @@
+"""What all parts share: three people, their clients, an empty cache, throw-away servers."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from digitalme.accounts.models import Membership, Team, User
+from tests import servers
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> Iterator[None]:
+    """Rate limits and anything else that is cached begin afresh in each test."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def team(db: None) -> Team:
+    """The team that alice owns and bob belongs to."""
+    return Team.objects.create(slug="alices", name="Alice's team")
+
+
+@pytest.fixture
+def alice(team: Team) -> User:
+    """An ordinary user who owns a team."""
+    user = User.objects.create_user("alice@example.com", PASSWORD, name="Alice Archer")
+    Membership.objects.create(team=team, user=user, role=Membership.Role.OWNER)
+    return user
+
+
+@pytest.fixture
+def bob(team: Team) -> User:
+    """An ordinary user, member of alice's team."""
+    user = User.objects.create_user("bob@example.com", PASSWORD, name="Bob Baker")
+    Membership.objects.create(team=team, user=user)
+    return user
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    """An outsider: whatever belongs to alice or bob does not exist for charlie."""
+    return User.objects.create_user("charlie@example.com", PASSWORD, name="Charlie Cook")
+
+
+def _signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def alice_client(alice: User) -> Client:
+    """A browser in which alice is signed in."""
+    return _signed_in(alice)
+
+
+@pytest.fixture
+def bob_client(bob: User) -> Client:
+    """A browser in which bob is signed in."""
+    return _signed_in(bob)
+
+
+@pytest.fixture
+def charlie_client(charlie: User) -> Client:
+    """A browser in which charlie is signed in."""
+    return _signed_in(charlie)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A new, empty PostgreSQL database for processes that a test starts; skipped where none is installed."""
+    given = os.environ.get("DATABASE_URL", "")
+    if given.startswith("postgres"):
+        with servers.database_beside(given) as url:
+            yield url
+        return
+    if reason := servers.postgres_missing():
+        pytest.skip(reason)
+    with servers.postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis server for processes that a test starts; skipped where none is installed."""
+    if reason := servers.redis_missing():
+        pytest.skip(reason)
+    with servers.redis() as url:
+        yield url
