@@ -1,0 +1,251 @@
+"""The gateway's HTTP face: a plain ASGI application that asgi.py calls before Django."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from datetime import UTC
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from providers.manifest import Operation
+from providers.metering import Estimate
+from providers.registry import Provider
+
+from digitalme.accounts import tokens
+from digitalme.database import uuid7
+from digitalme.errors import DigitalMeError, InvalidRequest, NotFound, Unauthenticated
+from digitalme.gateway import relay
+from digitalme.gateway.admission import NOTHING, Admitted, Call
+from digitalme.gateway.relay import Progress, Request
+from digitalme.gateway.runtime import Runtime
+from providers import metering, refusals, registry
+
+log = logging.getLogger(__name__)
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+PREFIX = "/gateway/"
+MAX_BODY = 32 * 1024 * 1024
+MAX_TAG = 100
+NO_TOKEN = Unauthenticated(
+    "There is no valid access token in this request. Put your dm_ token where the SDK's API key goes."
+)
+_UNSAFE_PATH = re.compile(r"(^|/)\.{1,2}(/|$)|\\|[\x00-\x1f\x7f]")
+
+
+class GatewayApp:
+    """Takes lifespan events and every request under /gateway/."""
+
+    def __init__(self) -> None:
+        self._runtime: Runtime | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self._handle(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """Start before the first request, so that a bad key ring stops the server; settle what runs
+        before the last."""
+        await receive()
+        try:
+            self._runtime = await Runtime.start()
+        except Exception as problem:
+            await send({"type": "lifespan.startup.failed", "message": str(problem)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._runtime.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._runtime is None:  # a server without lifespan events
+            self._runtime = await Runtime.start()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        token_digest = _token_digest(headers)
+        if not token_digest:
+            nobodys = _nobodys(scope)
+            await _refuse(nobodys, NO_TOKEN, send, _own_headers(nobodys))
+            return
+        call, request = await _read(scope, headers, token_digest, receive)
+        try:
+            admitted = await self._runtime.admit(call)
+        except DigitalMeError as refusal:
+            await _refuse(call, refusal, send, _own_headers(call))
+            return
+        await self._carry_out(admitted, request, receive, send)
+
+    async def _carry_out(self, admitted: Admitted, request: Request, receive: Receive, send: Send) -> None:
+        """Relay the call and hand in its outcome on every way out."""
+        runtime = self._runtime
+        if runtime is None:
+            raise RuntimeError("The gateway is not running.")
+        progress, headers = Progress(admitted), _own_headers(admitted.call, admitted)
+        runtime.running.add(admitted.hold.request_id)
+        try:
+            work = relay.forward(progress, request, runtime.upstream, send, headers)
+            if admitted.call.estimate.stream:
+                await _until_client_leaves(work, receive)
+            else:
+                await work
+        except DigitalMeError as problem:
+            progress.end("failed", problem.code.value)
+            await _refuse(admitted.call, problem, send, headers)
+        except asyncio.CancelledError:
+            progress.end("aborted", "shutdown")
+            raise
+        except Exception as fault:
+            progress.end("failed", type(fault).__name__)
+            raise
+        finally:
+            runtime.running.discard(admitted.hold.request_id)
+            runtime.settle(progress.outcome())
+
+
+async def _until_client_leaves(work: Any, receive: Receive) -> None:
+    """Run the work, but stop it when the client disconnects: nobody reads on."""
+    pump = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if pump.done():
+            pump.result()
+    finally:
+        watch.cancel()
+        if not pump.done():
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _nobodys(scope: Scope) -> Call:
+    """Return a call of which only its address is known: enough to refuse it in the right shape."""
+    slug = scope["path"][len(PREFIX) :].partition("/")[0]
+    with contextlib.suppress(NotFound):
+        return Call(uuid7(), "", slug, registry.get(slug))
+    return Call(uuid7(), "", slug[:64])
+
+
+async def _read(
+    scope: Scope, headers: Mapping[bytes, bytes], token_digest: str, receive: Receive
+) -> tuple[Call, Request]:
+    """Read a request into a call. What is wrong with it becomes the call's `problem`, so that it is
+    refused in one place, after the token told who is asking."""
+    slug, _, rest = scope["path"][len(PREFIX) :].partition("/")
+    path = f"/{rest}"
+    provider: Provider | None = None
+    operation: Operation | None = None
+    estimate, parsed, body, problem = NOTHING, None, b"", None
+    try:
+        provider = registry.get(slug)
+        operation = _match(provider, scope["method"], path)
+        body = await _body(headers, receive)
+        if operation.dialect != "none":
+            parsed = _parse(body)
+            estimate = metering.estimate(operation, parsed, len(body))
+        else:
+            estimate = Estimate(operation.requests, 0, 0, "", False)
+    except DigitalMeError as found:
+        problem = found
+    call = Call(
+        request_id=uuid7(),
+        token_digest=token_digest,
+        slug=slug[:64],
+        provider=provider,
+        operation=operation,
+        estimate=estimate,
+        tag=_text(headers, b"x-digitalme-tag")[:MAX_TAG],
+        problem=problem,
+    )
+    return call, Request(scope["method"], _upstream_path(scope, slug), scope["headers"], body, parsed)
+
+
+def _token_digest(headers: Mapping[bytes, bytes]) -> str:
+    """Return the digest of the access token, wherever the SDK put it; empty if there is none that could be."""
+    scheme, _, credential = _text(headers, b"authorization").partition(" ")
+    bearer = credential.strip() if scheme.lower() in {"bearer", "token"} else ""
+    valid = [token for token in (bearer, _text(headers, b"x-api-key")) if tokens.looks_valid(token)]
+    return tokens.digest(valid[0]) if valid else ""
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
+    return headers.get(name, b"").decode("latin-1")
+
+
+def _match(provider: Provider, method: str, path: str) -> Operation:
+    operation = None if _UNSAFE_PATH.search(path) else provider.match(method, path)
+    if operation is None:
+        raise NotFound(f"{provider.name} has no operation {method} {path[:200]!r} here.")
+    return operation
+
+
+def _upstream_path(scope: Scope, slug: str) -> str:
+    """Return what follows the slug, its encoded bytes kept as they came, with the query."""
+    raw = scope.get("raw_path") or scope["path"].encode()
+    start = len(PREFIX) + len(slug)
+    if unquote_to_bytes(raw[:start]) != f"{PREFIX}{slug}".encode():
+        raw, start = scope["path"].encode(), len(PREFIX) + len(slug)
+    query = scope["query_string"]
+    rest = raw[start:].decode("ascii", "replace") or "/"
+    return f"{rest}?{query.decode('latin-1')}" if query else rest
+
+
+async def _body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    """Read the whole body. Raises InvalidRequest above MAX_BODY bytes."""
+    declared = headers.get(b"content-length", b"0")
+    if not declared.isdigit() or int(declared) > MAX_BODY:
+        raise InvalidRequest("The request's body is too large: this gateway takes up to 32 MiB.", limit=MAX_BODY)
+    message = await receive()
+    if not message.get("more_body"):
+        return message.get("body", b"")  # type: ignore[no-any-return]
+    pieces, size = [message.get("body", b"")], len(message.get("body", b""))
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("The client left before its request was complete.")
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > MAX_BODY:
+            raise InvalidRequest("The request's body is too large: this gateway takes up to 32 MiB.", limit=MAX_BODY)
+    return b"".join(pieces)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("The request's body is not valid JSON.") from None
+    if not isinstance(parsed, dict):
+        raise InvalidRequest("The request's body must be a JSON object.")
+    return parsed
+
+
+def _own_headers(call: Call, admitted: Admitted | None = None) -> list[tuple[bytes, bytes]]:
+    """Return the headers of design: which call this was, who paid, and how the tightest limit stands."""
+    headers = [(b"x-digitalme-request-id", str(call.request_id).encode())]
+    if admitted is None:
+        return headers
+    headers.append((b"x-digitalme-key-source", admitted.source.value.encode()))
+    if limit := admitted.granted.tightest:
+        headers += [
+            (b"x-digitalme-quota-limit", b"%d" % limit.allowed),
+            (b"x-digitalme-quota-remaining", b"%d" % limit.remaining),
+            (b"x-digitalme-quota-reset", limit.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()),
+        ]
+    return headers
+
+
+async def _refuse(call: Call, error: DigitalMeError, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    """Answer with an error in the provider's own shape, so that its SDK raises its native exception."""
+    shape = call.provider.error_shape if call.provider else "openai"
+    status, extra, body = refusals.render(shape, error, str(call.request_id))
+    await send({"type": "http.response.start", "status": status, "headers": extra + headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

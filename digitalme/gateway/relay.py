@@ -1,0 +1,228 @@
+"""Forward an admitted call, stream the answer back as it comes, and meter a copy."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from apikeys.resolution import KeySource
+from providers.metering import Meter
+from providers.outbound import Relay
+
+from apikeys import resolution
+from digitalme.errors import DigitalMeError, ProviderUnavailable
+from digitalme.gateway.admission import Admitted
+from digitalme.gateway.settlement import Outcome
+from providers import auth, metering, refusals, sandbox
+
+log = logging.getLogger(__name__)
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+MAX_ANSWER = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The caller's request as it came in."""
+
+    method: str
+    path_and_query: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    parsed: Mapping[str, Any] | None
+
+
+class Answer(Protocol):
+    """What a provider answers: head first, then its body in pieces as they arrive."""
+
+    status: int
+    headers: Headers
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+
+    async def close(self) -> None: ...
+
+
+class Progress:
+    """How far a call has come; the settlement reads it on whatever way out the call takes."""
+
+    __slots__ = ("admitted", "error_type", "first_byte", "http_status", "meter", "reached", "started", "status")
+
+    def __init__(self, admitted: Admitted) -> None:
+        self.admitted = admitted
+        self.started = time.perf_counter()
+        self.first_byte: float | None = None
+        self.meter: Meter | None = None
+        self.reached = False
+        self.http_status: int | None = None
+        self.status = "aborted"
+        self.error_type = "client_gone"
+
+    def end(self, status: str, error_type: str = "") -> None:
+        """State how the call ended."""
+        self.status, self.error_type = status, error_type
+
+    def outcome(self) -> Outcome:
+        """Return what there is to settle."""
+        failed = self.http_status is not None and self.http_status >= 400
+        usage = None
+        if self.reached and not failed and self.admitted.call.operation:
+            meter = self.meter or metering.meter(
+                self.admitted.call.operation,
+                stream=self.admitted.call.estimate.stream,
+                hide_usage=False,
+                status=200,
+            )
+            usage = meter.usage(self.admitted.call.estimate)
+        return Outcome(
+            admitted=self.admitted,
+            status=self.status,
+            reached=self.reached,
+            usage=usage,
+            http_status=self.http_status,
+            error_type=self.error_type,
+            response_ms=_milliseconds(self.started, time.perf_counter()),
+            first_byte_ms=_milliseconds(self.started, self.first_byte) if self.first_byte else None,
+        )
+
+
+def _milliseconds(start: float, end: float) -> int:
+    return round((end - start) * 1000)
+
+
+async def forward(progress: Progress, request: Request, upstream: Relay, send: Send, headers: Headers) -> None:
+    """Forward the call and answer the caller; `headers` are our own, added to the provider's.
+
+    Raises a DigitalMeError while nothing has been sent yet; afterwards errors end the answer itself.
+    """
+    call = progress.admitted.call
+    if call.provider is None or call.operation is None:
+        raise ValueError("An admitted call has a provider and an operation.")
+    answer, hide_usage = await _ask(progress, request, upstream)
+    try:
+        progress.http_status = answer.status
+        progress.meter = metering.meter(
+            call.operation, stream=call.estimate.stream, hide_usage=hide_usage, status=answer.status
+        )
+        back = auth.returnable(answer.headers) + headers
+        if _is_stream(answer):
+            await _stream(progress, progress.meter, answer, back, send)
+        else:
+            await _whole(progress, progress.meter, answer, back, send)
+    finally:
+        await answer.close()
+
+
+async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[Answer, bool]:
+    """Send the request on with the right credential. The plaintext lives in this frame only."""
+    admitted, call = progress.admitted, progress.admitted.call
+    if call.provider is None or call.operation is None:
+        raise ValueError("An admitted call has a provider and an operation.")
+    body, hide_usage = request.body, False
+    if request.parsed is not None:
+        prepared, hide_usage = metering.prepare(
+            call.operation, request.parsed, cap_output=admitted.source is KeySource.SYSTEM
+        )
+        if prepared is not request.parsed:
+            body = json.dumps(prepared, separators=(",", ":")).encode()
+    if not call.provider.upstream:
+        progress.reached = True
+        return _SandboxAnswer(sandbox.answer(call.operation, request.parsed or {})), False
+    headers = auth.forwardable(request.headers)
+    if admitted.key:
+        auth.inject(call.provider.manifest, await _open(admitted.key), headers)
+    answer = await upstream.send(call.provider, request.method, request.path_and_query, headers, body)
+    progress.reached = True
+    return answer, hide_usage
+
+
+async def _open(key: resolution.ResolvedKey) -> Any:
+    """Unseal a key: at once if its owner's derived key is at hand, else in a thread, since a derivation
+    takes 15 ms of CPU."""
+    if resolution.warm(key):
+        return resolution.unseal(key)
+    return await asyncio.to_thread(resolution.unseal, key)
+
+
+def _is_stream(answer: Answer) -> bool:
+    return any(name.lower() == b"content-type" and b"text/event-stream" in value for name, value in answer.headers)
+
+
+async def _stream(progress: Progress, meter: Meter, answer: Answer, headers: Headers, send: Send) -> None:
+    """Pass each piece on as it arrives. A provider that breaks off ends the stream with an error event
+    in its own shape, so that the SDK raises instead of taking half an answer for a whole one."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    try:
+        async for chunk in answer.chunks():
+            if progress.first_byte is None:
+                progress.first_byte = time.perf_counter()
+            if passed := meter.feed(chunk):
+                await send({"type": "http.response.body", "body": passed, "more_body": True})
+    except DigitalMeError as problem:
+        progress.end("cut", problem.code.value)
+    else:
+        if answer.status >= 400 or meter.failed:
+            progress.end("failed", meter.failed or f"http_{answer.status}")
+        elif not meter.finished:
+            progress.end("cut", "stream_broke_off")
+        else:
+            progress.end("ok")
+    rest = meter.end()
+    if progress.status == "cut":
+        rest += _error_event(progress)
+    await send({"type": "http.response.body", "body": rest, "more_body": False})
+
+
+def _error_event(progress: Progress) -> bytes:
+    call = progress.admitted.call
+    shape = call.provider.error_shape if call.provider else "openai"
+    problem = ProviderUnavailable("The provider broke the stream off. What arrived so far was counted.")
+    _, _, body = refusals.render(shape, problem, str(call.request_id))
+    name = b"event: error\n" if shape == "anthropic" else b""
+    return name + b"data: " + body + b"\n\n"
+
+
+async def _whole(progress: Progress, meter: Meter, answer: Answer, headers: Headers, send: Send) -> None:
+    """Read the whole answer, then pass it on: until it is complete, a failure can still be told properly."""
+    pieces: list[bytes] = []
+    size = 0
+    async for chunk in answer.chunks():
+        if progress.first_byte is None:
+            progress.first_byte = time.perf_counter()
+        pieces.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER:
+            raise ProviderUnavailable("The provider's answer is larger than this gateway passes on (64 MiB).")
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    meter.feed(body)
+    meter.end()
+    if answer.status >= 400:
+        progress.end("failed", f"http_{answer.status}")
+    elif meter.failed:
+        progress.end("failed", meter.failed)
+        raise ProviderUnavailable("The provider answered with something that is not what it documents.")
+    else:
+        progress.end("ok")
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class _SandboxAnswer:
+    """The built-in practice provider's answer in the shape of a real one's."""
+
+    def __init__(self, answer: sandbox.SandboxAnswer) -> None:
+        self.status = answer.status
+        self.headers: Headers = answer.headers
+        self._chunks = answer.chunks
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+            await asyncio.sleep(0)  # so that each piece leaves by itself, as a real stream's do
+
+    async def close(self) -> None:
+        """There is nothing to close."""

@@ -1,0 +1,76 @@
+"""What a gateway process keeps while it runs: the ledger's thread, the upstream client, its running calls."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db import transaction
+from providers.outbound import Relay
+
+from apikeys import keyring
+from digitalme.gateway import admission, settlement
+from digitalme.gateway.admission import Admitted, Call
+from digitalme.gateway.batching import Batcher, Queue
+from digitalme.gateway.settlement import Outcome
+from providers import pricing
+from quotas import ledger
+
+log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """Start with `await Runtime.start()`; `stop` settles what is handed in until then."""
+
+    def __init__(self, upstream: Relay) -> None:
+        self.upstream = upstream
+        self.running: set[UUID] = set()
+        self._admissions: Queue[Call, Admitted] = Queue(admission.admit)  # type: ignore[arg-type]
+        self._settlements: Queue[Outcome, None] = Queue(settlement.settle)
+        self._renewals: Queue[tuple[UUID, ...], int] = Queue(_renew)
+        # Settlements come first: they give back what the admissions behind them may need.
+        self._batcher = Batcher(self._settlements, self._renewals, self._admissions)
+        self._renewing = asyncio.create_task(self._renew_for_ever())
+
+    @classmethod
+    async def start(cls) -> "Runtime":
+        """Check the key ring and open everything. Raises what makes serving impossible."""
+        keyring.ring()
+        pricing.warm()
+        upstream = Relay()
+        await upstream.start()
+        return cls(upstream)
+
+    async def admit(self, call: Call) -> Admitted:
+        """Admit a call, together with what else waits. Raises the DigitalMeError that refuses it."""
+        return await self._batcher.submit(self._admissions, call)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Hand in how a call ended. Does not wait."""
+        self._batcher.post(self._settlements, outcome)
+
+    async def stop(self) -> None:
+        """Settle what was handed in, then close."""
+        self._renewing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._renewing
+        await asyncio.to_thread(self._batcher.close)
+        await self.upstream.close()
+
+    async def _renew_for_ever(self) -> None:
+        """Keep the leases of running calls alive; those of a killed process run out within two minutes."""
+        while True:
+            await asyncio.sleep(ledger.RENEW_SECONDS)
+            if self.running:
+                self._batcher.post(self._renewals, tuple(self.running))
+
+
+def _renew(batches: Sequence[tuple[UUID, ...]]) -> list[int]:
+    now = datetime.now(UTC)
+    renewed = []
+    for request_ids in batches:
+        with transaction.atomic():
+            renewed.append(ledger.renew(request_ids, now=now))
+    return renewed

@@ -1,0 +1,185 @@
+"""A whole gateway for the tests: real web processes on the test database, and a provider on loopback."""
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+
+from digitalme.accounts.models import User
+from tests.fakes import FakeProvider
+from usage.models import UsageRecord
+
+START_SECONDS = 60
+
+
+@dataclass(slots=True)
+class WebProcess:
+    """One running web process."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def gateway(self, provider: str, path: str = "") -> str:
+        """Return the base URL that an SDK is given."""
+        return f"{self.url}/gateway/{provider}{path}"
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """Send the signal and wait for the end."""
+        self.process.send_signal(how)
+        return self.process.wait(30)
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody with an access token."""
+
+    user: User
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def records(self) -> list[UsageRecord]:
+        """Return this person's records, oldest first."""
+        return list(UsageRecord.objects.filter(user_id=self.user.id).order_by("timestamp", "request_id"))
+
+    def record(self, status: str | None = None, seconds: float = 10) -> UsageRecord:
+        """Wait for the one record (of that status): settlement follows the answer."""
+        end = time.monotonic() + seconds
+        while True:
+            found = [one for one in self.records() if status in (None, one.status)]
+            if len(found) == 1:
+                return found[0]
+            if time.monotonic() > end:
+                raise AssertionError(f"records: {[(one.status, one.error_type) for one in self.records()]}")
+            time.sleep(0.02)
+
+
+def database_url() -> str:
+    """Return the address of the test database for another process."""
+    at = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{at['NAME']}"
+    host, port = at["HOST"] or "127.0.0.1", at["PORT"] or 5432
+    return f"postgres://{quote(at['USER'])}:{quote(at['PASSWORD'])}@{quote(host, safe='')}:{port}/{at['NAME']}"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def web_process(upstream: str, **more: str) -> Iterator[WebProcess]:
+    """Run one web process on the test database until the block ends."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "DATABASE_URL": database_url(),
+        "DIGITALME_UPSTREAM_OPENAI": upstream,
+        "DIGITALME_UPSTREAM_ANTHROPIC": upstream,
+        "DIGITALME_SYSTEM_KEY_OPENAI": "sk-house-0123456789abcdefghij",
+        "DIGITALME_SYSTEM_KEY_ANTHROPIC": "sk-ant-house-0123456789abcdefghij",
+        **more,
+    }
+    command = [sys.executable, "-m", "uvicorn", "digitalme.asgi:application", "--port", str(port)]
+    command += ["--no-access-log", "--timeout-graceful-shutdown", "1"]
+    process = subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, stderr=subprocess.PIPE)
+    web = WebProcess(f"http://127.0.0.1:{port}", process)
+    try:
+        _wait_until_alive(web)
+        yield web
+    finally:
+        if process.poll() is None:
+            web.stop(signal.SIGKILL)
+        if process.stderr:
+            process.stderr.close()
+
+
+def _wait_until_alive(web: WebProcess) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and web.process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{web.url}/healthz", timeout=2):
+            return
+        time.sleep(0.05)
+    raise AssertionError("The web process does not answer.")
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[FakeProvider]:
+    with FakeProvider() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def web(django_db_setup: None, django_db_blocker: Any, provider: FakeProvider) -> Iterator[WebProcess]:
+    with contextlib.ExitStack() as stack:
+        with django_db_blocker.unblock():
+            process = stack.enter_context(web_process(provider.url))
+        yield process
+
+
+@pytest.fixture(autouse=True)
+def _open_database(django_db_setup: None, django_db_blocker: Any, provider: FakeProvider) -> Iterator[None]:
+    """The web process is another one, so nothing here may be wrapped in a transaction that is rolled back:
+    each test makes people of its own instead."""
+    provider.reset()
+    with django_db_blocker.unblock():
+        yield
+
+
+def command(name: str, *arguments: str, stdin: str = "") -> str:
+    """Run a management command and return what it printed."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        call_command(name, *arguments, stdout=out)
+    return out.getvalue().strip()
+
+
+@pytest.fixture
+def person() -> Callable[[], Person]:
+    """Make a person with an access token, as an administrator does on the command line."""
+
+    def make() -> Person:
+        email = f"{uuid.uuid4().hex}@example.com"
+        command("create_user", email)
+        return Person(User.objects.get(email=email), command("create_access_token", email))
+
+    return make
+
+
+@pytest.fixture
+def alice(person: Callable[[], Person]) -> Person:
+    return person()
+
+
+@pytest.fixture
+def start_web() -> Iterator[Callable[..., WebProcess]]:
+    """Start further web processes, each for one test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda upstream, **more: stack.enter_context(web_process(upstream, **more))
+
+
+@pytest.fixture
+def unused_port() -> int:
+    return free_port()
