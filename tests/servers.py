@@ -42,6 +42,11 @@ def redis_missing() -> str | None:
     return None if shutil.which("redis-server") else "Redis is not installed"
 
 
+def chromium() -> str | None:
+    """Return where an installed Chromium lies, or None."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 def _unprivileged() -> dict[str, Any]:
     """Return the arguments with which a process drops root's rights, which PostgreSQL asks for."""
     if os.geteuid() != 0:
