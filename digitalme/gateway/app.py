@@ -40,7 +40,7 @@ class GatewayApp:
     """Takes lifespan events and every request under /gateway/."""
 
     def __init__(self) -> None:
-        self._runtime: Runtime | None = None
+        self._starting: asyncio.Future[Runtime] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -53,18 +53,23 @@ class GatewayApp:
         before the last."""
         await receive()
         try:
-            self._runtime = await Runtime.start()
+            runtime = await self._started()
         except Exception as problem:
             await send({"type": "lifespan.startup.failed", "message": str(problem)})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._runtime.stop()
+        await runtime.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _started(self) -> Runtime:
+        """Return the runtime, started once; a server without lifespan events starts it by its first call."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(Runtime.start())
+        return await self._starting
+
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._runtime is None:  # a server without lifespan events
-            self._runtime = await Runtime.start()
+        runtime = await self._started()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         token_digest = _token_digest(headers)
         if not token_digest:
@@ -73,37 +78,35 @@ class GatewayApp:
             return
         call, request = await _read(scope, headers, token_digest, receive)
         try:
-            admitted = await self._runtime.admit(call)
+            admitted = await runtime.admit(call)
         except DigitalMeError as refusal:
             await _refuse(call, refusal, send, _own_headers(call))
             return
-        await self._carry_out(admitted, request, receive, send)
+        await _carry_out(runtime, admitted, request, receive, send)
 
-    async def _carry_out(self, admitted: Admitted, request: Request, receive: Receive, send: Send) -> None:
-        """Relay the call and hand in its outcome on every way out."""
-        runtime = self._runtime
-        if runtime is None:
-            raise RuntimeError("The gateway is not running.")
-        progress, headers = Progress(admitted), _own_headers(admitted.call, admitted)
-        runtime.running.add(admitted.hold.request_id)
-        try:
-            work = relay.forward(progress, request, runtime.upstream, send, headers)
-            if admitted.call.estimate.stream:
-                await _until_client_leaves(work, receive)
-            else:
-                await work
-        except DigitalMeError as problem:
-            progress.end("failed", problem.code.value)
-            await _refuse(admitted.call, problem, send, headers)
-        except asyncio.CancelledError:
-            progress.end("aborted", "shutdown")
-            raise
-        except Exception as fault:
-            progress.end("failed", type(fault).__name__)
-            raise
-        finally:
-            runtime.running.discard(admitted.hold.request_id)
-            runtime.settle(progress.outcome())
+
+async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, receive: Receive, send: Send) -> None:
+    """Relay the call and hand in its outcome on every way out."""
+    progress, headers = Progress(admitted), _own_headers(admitted.call, admitted)
+    runtime.running.add(admitted.hold.request_id)
+    try:
+        work = relay.forward(progress, request, runtime.upstream, send, headers)
+        if admitted.call.estimate.stream:
+            await _until_client_leaves(work, receive)
+        else:
+            await work
+    except DigitalMeError as problem:
+        progress.end("failed", problem.code.value)
+        await _refuse(admitted.call, problem, send, headers)
+    except asyncio.CancelledError:
+        progress.end("aborted", "shutdown")
+        raise
+    except Exception as fault:
+        progress.end("failed", type(fault).__name__)
+        raise
+    finally:
+        runtime.running.discard(admitted.hold.request_id)
+        runtime.settle(progress.outcome())
 
 
 async def _until_client_leaves(work: Any, receive: Receive) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from providers.outbound import Relay
 
 from apikeys import keyring
+from digitalme.errors import ProviderUnavailable
 from digitalme.gateway import admission, settlement
 from digitalme.gateway.admission import Admitted, Call
 from digitalme.gateway.batching import Batcher, Queue
@@ -44,8 +45,24 @@ class Runtime:
         return cls(upstream)
 
     async def admit(self, call: Call) -> Admitted:
-        """Admit a call, together with what else waits. Raises the DigitalMeError that refuses it."""
-        return await self._batcher.submit(self._admissions, call)
+        """Admit a call, together with what else waits.
+
+        Raises the DigitalMeError that refuses it. Without the database no call starts: what cannot be
+        booked must not be spent.
+        """
+        booking = self._batcher.submit(self._admissions, call)
+        try:
+            return await asyncio.shield(booking)
+        except asyncio.CancelledError:
+            booking.add_done_callback(self._give_back)
+            raise
+        except DatabaseError:
+            raise ProviderUnavailable("The limits cannot be checked right now, so no call may start.") from None
+
+    def _give_back(self, booking: "asyncio.Future[Admitted]") -> None:
+        """The caller is gone before its call began: release the hold that was booked meanwhile."""
+        if not booking.cancelled() and booking.exception() is None:
+            self.settle(Outcome(booking.result(), "aborted", reached=False, error_type="shutdown"))
 
     def settle(self, outcome: Outcome) -> None:
         """Hand in how a call ended. Does not wait."""
