@@ -1,0 +1,1 @@
+"""Measurements of the gateway beside a direct call and a plain proxy: `make bench`."""
