@@ -1,0 +1,91 @@
+"""A person's limits as bars: used, allowed, and when they start anew."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from digitalme.accounts.models import User
+from digitalme.web.templatetags import formats
+from providers import registry
+from quotas import standing
+from quotas.models import Binds
+from quotas.standing import QuotaStanding
+
+WARN_SHARE = Decimal("0.75")
+BAD_SHARE = Decimal("0.95")
+_PERIODS = {"demo": "today", "daily": "today", "monthly": "this month", "fair_use": "today"}
+_BINDS = {
+    Binds.SYSTEM: "counts calls on the house's keys",
+    Binds.OWN: "counts calls on your own keys",
+    Binds.ALL: "counts every call",
+}
+_UNITS: dict[str, tuple[str, Callable[[Decimal], str]]] = {
+    "requests": ("requests", lambda amount: formats.count(int(amount))),
+    "tokens": ("tokens", lambda amount: formats.short(int(amount))),
+    "cost": ("budget", formats.money),
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One dimension of one limit."""
+
+    type: str
+    provider: str
+    label: str
+    binds: str
+    used_text: str
+    allowed_text: str
+    share: Decimal
+    held_text: str
+    resets_at: datetime
+
+    @property
+    def percent(self) -> int:
+        """How much is used, at most 100."""
+        return min(100, int(self.share * 100))
+
+    @property
+    def tone(self) -> str:
+        """ok, warn or bad: how near the limit is."""
+        if self.share >= BAD_SHARE:
+            return "bad"
+        return "warn" if self.share >= WARN_SHARE else "ok"
+
+
+def bars_of(user: User, *, now: datetime) -> list[Bar]:
+    """Return a bar for every amount that a limit of this person sets, the nearest to its end first."""
+    names = {provider.slug: provider.name for provider in registry.all_providers()}
+    bars = [bar for one in standing.standings(user, now) for bar in _bars(one, names)]
+    return sorted(bars, key=lambda bar: -bar.share)
+
+
+def _bars(one: QuotaStanding, names: dict[str, str]) -> list[Bar]:
+    found = []
+    for dimension, (noun, written) in _UNITS.items():
+        allowed = getattr(one, f"allowed_{dimension}")
+        if allowed is None:
+            continue
+        used, held = getattr(one, f"used_{dimension}"), getattr(one, f"held_{dimension}")
+        found.append(
+            Bar(
+                type=one.type,
+                provider=one.provider,
+                label=_label(one, noun, names),
+                binds=_BINDS[Binds(one.binds)],
+                used_text=written(Decimal(used)),
+                allowed_text=written(Decimal(allowed)),
+                share=Decimal(used) / Decimal(allowed) if allowed else Decimal(1),
+                held_text=written(Decimal(held)) if held else "",
+                resets_at=one.resets_at,
+            )
+        )
+    return found
+
+
+def _label(one: QuotaStanding, noun: str, names: dict[str, str]) -> str:
+    kind = {"demo": "Demo ", "fair_use": "Fair use: "}.get(one.type, "")
+    where = f"{names.get(one.provider, one.provider)} " if one.provider else ""
+    text = f"{kind}{where}{noun} {_PERIODS.get(one.type, '')}".strip()
+    return text[0].upper() + text[1:]
