@@ -1,0 +1,157 @@
+"""Write what each call was, cost and came to. Every function runs inside its caller's transaction."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from digitalme.database import flatten, parameters, placeholders, rows_of_placeholders
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One call. Costs are whole billionths of a US dollar; `cost` is None where no price is known."""
+
+    request_id: UUID
+    user_id: UUID
+    provider: str
+    status: str
+    timestamp: datetime
+    cost: int | None
+    team_id: UUID | None = None
+    token_id: UUID | None = None
+    credential_id: UUID | None = None
+    key_source: str = ""
+    operation: str = ""
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    price_version: str = ""
+    counted_by: str = "provider"
+    error_type: str = ""
+    http_status: int | None = None
+    response_ms: int | None = None
+    first_byte_ms: int | None = None
+    tag: str = ""
+    allocations: tuple[UUID, ...] = ()
+    charged_requests: int = 0
+    charged_tokens: int = 0
+    charged_cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SweptFacts:
+    """What a swept call was charged, and on which allocations."""
+
+    allocation_ids: tuple[UUID, ...]
+    charged_requests: int
+    charged_tokens: int
+    charged_cost: int
+
+
+_COLUMNS = (
+    "request_id, user_id, team_id, token_id, credential_id, key_source, provider, operation, model, input_tokens,"
+    " output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, cost, price_version, counted_by, status,"
+    " error_type, http_status, response_ms, first_byte_ms, tag, timestamp, allocations, charged_requests,"
+    " charged_tokens, charged_cost"
+)
+_WIDTH = _COLUMNS.count(",") + 1
+
+
+def record(records: Sequence[Record]) -> None:
+    """Write the records in one statement; one whose request id is there already is left as it is."""
+    if not records:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO usage_usagerecord ({_COLUMNS}) VALUES {rows_of_placeholders(len(records), _WIDTH)}"  # noqa: S608
+            " ON CONFLICT (request_id) DO NOTHING",
+            parameters(flatten([_row(one) for one in records])),
+        )
+
+
+def swept(request_ids: Collection[UUID]) -> dict[UUID, SweptFacts]:
+    """Lock and return those of the records that a sweep wrote and nothing corrected since."""
+    lock = "" if connection.vendor == "sqlite" else " FOR UPDATE"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT request_id, allocations, charged_requests, charged_tokens, charged_cost FROM usage_usagerecord"  # noqa: S608
+            f" WHERE status = 'swept' AND request_id IN ({placeholders(len(request_ids))}){lock}",
+            parameters(request_ids),
+        )
+        return {_id(row[0]): SweptFacts(_ids(row[1]), row[2], row[3], row[4]) for row in cursor.fetchall()}
+
+
+def correct(late: Record) -> None:
+    """Put a call's real figures in the place of its swept record."""
+    names = _COLUMNS.split(", ")
+    assignments = ", ".join(f"{name} = %s" for name in names[1:])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE usage_usagerecord SET {assignments} WHERE request_id = %s AND status = 'swept'",  # noqa: S608
+            parameters([*_row(late)[1:], late.request_id]),
+        )
+
+
+def charged_per_allocation() -> dict[UUID, tuple[int, int, int]]:
+    """Return requests, tokens and billionths of a dollar that all records together charged to each allocation."""
+    totals: dict[UUID, list[int]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT allocations, SUM(charged_requests), SUM(charged_tokens), SUM(charged_cost)"
+            " FROM usage_usagerecord GROUP BY allocations"
+        )
+        for allocations, *amounts in cursor.fetchall():
+            for one in _ids(allocations):
+                total = totals.setdefault(one, [0, 0, 0])
+                for place, amount in enumerate(amounts):
+                    total[place] += int(amount)
+    return {one: (total[0], total[1], total[2]) for one, total in totals.items()}
+
+
+def _row(one: Record) -> tuple[Any, ...]:
+    return (
+        one.request_id,
+        one.user_id,
+        one.team_id,
+        one.token_id,
+        one.credential_id,
+        one.key_source,
+        one.provider,
+        one.operation,
+        one.model,
+        one.input_tokens,
+        one.output_tokens,
+        one.cached_tokens,
+        one.cache_write_tokens,
+        one.reasoning_tokens,
+        one.cost,
+        one.price_version,
+        one.counted_by,
+        one.status,
+        one.error_type,
+        one.http_status,
+        one.response_ms,
+        one.first_byte_ms,
+        one.tag,
+        one.timestamp,
+        json.dumps([str(allocation) for allocation in one.allocations]),
+        one.charged_requests,
+        one.charged_tokens,
+        one.charged_cost,
+    )
+
+
+def _id(value: Any) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def _ids(value: Any) -> tuple[UUID, ...]:
+    return tuple(UUID(one) for one in (json.loads(value) if isinstance(value, str) else value))
