@@ -1,0 +1,127 @@
+"""The keys of the house: masters that seal, the fingerprint key, the audit key. They come from the
+environment or from files, never from the database, and never leave the process."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from django.conf import settings
+
+KEY_BYTES = 32
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+# Digests of keys that stand in examples; whoever copies one has no secret.
+_SAMPLES = frozenset(
+    hashlib.sha256(sample).hexdigest()
+    for sample in (
+        bytes(KEY_BYTES),
+        b"0123456789abcdef0123456789abcdef",
+        b"change-me-change-me-change-me-32",
+        bytes(range(32)),
+    )
+)
+
+
+class UnusableKey(Exception):
+    """A key of the house is missing or weak. The message names the key, never its value."""
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """All masters by id; `sealing_id` is the one that new secrets are sealed with."""
+
+    sealing_id: str
+    _masters: Mapping[str, bytes]
+    fingerprint_id: str
+    _fingerprint_key: bytes
+
+    def __repr__(self) -> str:
+        return f"<KeyRing {', '.join(self._masters)}>"
+
+    def __contains__(self, key_id: str) -> bool:
+        return key_id in self._masters
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The masters' ids, the sealing one first."""
+        return tuple(self._masters)
+
+    def root(self, key_id: str) -> bytes:
+        """Return the root from which owners' keys of this master are derived. Raises KeyError for an unknown id."""
+        return _expand(self._masters[key_id], b"digitalme/v1/enc-root")
+
+    def check_value(self, key_id: str) -> str:
+        """Return a value that tells whether two processes hold the same master, and nothing about it."""
+        return _expand(self._masters[key_id], b"digitalme/v1/kcv")[:8].hex()
+
+    def fingerprint(self, message: bytes) -> bytes:
+        """Return the keyed digest of a message, 32 bytes."""
+        return hmac.digest(self._fingerprint_key, message, "sha256")
+
+
+def ring() -> KeyRing:
+    """Return the process's key ring. Raises UnusableKey with a sentence an operator can act on."""
+    return _load(settings.DIGITALME_MASTER_KEYS, settings.DIGITALME_FINGERPRINT_KEY, settings.DIGITALME_AUDIT_KEY)
+
+
+@lru_cache(maxsize=4)
+def _load(masters: str, fingerprint: str, audit: str) -> KeyRing:
+    by_id = _masters(masters)
+    fingerprint_key = _decoded("DIGITALME_FINGERPRINT_KEY", fingerprint)
+    audit_key = _decoded("DIGITALME_AUDIT_KEY", audit)
+    everything = [*by_id.values(), fingerprint_key, audit_key]
+    if len(set(everything)) < len(everything):
+        raise UnusableKey(
+            "Two of the house's keys are the same: each master, the fingerprint and the audit key differ."
+        )
+    return KeyRing(next(iter(by_id)), by_id, "fp1", fingerprint_key)
+
+
+def _masters(text: str) -> dict[str, bytes]:
+    if not text.strip():
+        raise UnusableKey("DIGITALME_MASTER_KEYS is not set. Make a key with: python manage.py generate_master_key")
+    masters: dict[str, bytes] = {}
+    for entry in text.replace("\n", ",").split(","):
+        if not entry.strip():
+            continue
+        key_id, colon, encoded = entry.strip().partition(":")
+        if not colon or not _KEY_ID.fullmatch(key_id):
+            raise UnusableKey("DIGITALME_MASTER_KEYS must read id:base64,id:base64; one entry has no usable id.")
+        if key_id in masters:
+            raise UnusableKey(f"DIGITALME_MASTER_KEYS names the id '{key_id}' twice.")
+        masters[key_id] = _decoded(f"The master key '{key_id}'", encoded)
+    return masters
+
+
+def _decoded(name: str, encoded: str) -> bytes:
+    try:
+        key = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raise UnusableKey(f"{name} is not valid base64.") from None
+    if not key:
+        raise UnusableKey(f"{name} is not set. Make one with: python manage.py generate_master_key")
+    if len(key) < KEY_BYTES:
+        raise UnusableKey(f"{name} is too short: it needs at least {KEY_BYTES} random bytes.")
+    if _is_repeated(key) or hashlib.sha256(key[:KEY_BYTES]).hexdigest() in _SAMPLES:
+        raise UnusableKey(f"{name} is a sample, a repetition or a sequence. Make a random one.")
+    return key
+
+
+def _is_repeated(key: bytes) -> bool:
+    """Tell whether the bytes repeat a short pattern or count up or down."""
+    steps = {(following - byte) % 256 for byte, following in zip(key, key[1:], strict=False)}
+    return len(steps) == 1 or any(key == (key[:length] * len(key))[: len(key)] for length in range(1, 17))
+
+
+def _expand(master: bytes, purpose: bytes) -> bytes:
+    """HKDF-Expand (RFC 5869): the master is random already, so nothing needs extracting."""
+    expand: Any = HKDFExpand(algorithm=hashes.SHA256(), length=KEY_BYTES, info=purpose)
+    derived: bytes = expand.derive(master)
+    return derived

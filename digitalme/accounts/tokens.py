@@ -1,0 +1,140 @@
+"""Access tokens: `dm_`, 190 random bits, a checksum. Only a digest is kept."""
+
+import hashlib
+import secrets
+import zlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from digitalme.accounts.models import AccessToken, User
+from digitalme.database import as_time, as_uuid, parameters, placeholders
+from digitalme.errors import InvalidRequest
+
+PREFIX = "dm_"
+SCOPES = ("gateway", "api:read", "api:write")
+DEFAULT_LIFETIME_DAYS = 90
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_RANDOM_LENGTH = 32
+_CHECK_LENGTH = 6
+_LENGTH = len(PREFIX) + _RANDOM_LENGTH + _CHECK_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose token it is and what it may do. `state` is active, expired, revoked or disabled."""
+
+    token_id: UUID
+    user_id: UUID
+    time_zone: str
+    scopes: frozenset[str]
+    state: str
+
+
+def looks_valid(token: str) -> bool:
+    """Tell by prefix, length and checksum, without the database, whether this can be one of our tokens."""
+    if len(token) != _LENGTH or not token.startswith(PREFIX) or not token.isascii():
+        return False
+    return token[-_CHECK_LENGTH:] == _checksum(token[:-_CHECK_LENGTH])
+
+
+def digest(token: str) -> str:
+    """Return what is kept of a token. It has 190 random bits, so a plain SHA-256 cannot be searched."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def issue(
+    *, user: User, name: str, scopes: Iterable[str] = SCOPES, lifetime_days: int | None = DEFAULT_LIFETIME_DAYS
+) -> tuple[AccessToken, str]:
+    """Make a token and return its row and, this once, the token itself.
+
+    Raises InvalidRequest for an empty name, for unknown or no scopes, and for a lifetime outside of
+    1 to 3650 days; None means that the token does not expire.
+    """
+    wanted = [scope for scope in SCOPES if scope in set(scopes)]
+    if not wanted or set(scopes) - set(SCOPES):
+        raise InvalidRequest(f"The scopes of a token are one or several of: {', '.join(SCOPES)}.")
+    if not name.strip() or len(name) > 100:
+        raise InvalidRequest("Give the token a name of up to 100 characters.")
+    if lifetime_days is not None and not 1 <= lifetime_days <= 3650:
+        raise InvalidRequest("A token lives for 1 to 3650 days, or has no end.")
+    token = _new()
+    row = AccessToken.objects.create(
+        user=user,
+        name=name.strip(),
+        digest=digest(token),
+        hint=f"{PREFIX}…{token[-4:]}",
+        scopes=wanted,
+        expires_at=None if lifetime_days is None else timezone.now() + timedelta(days=lifetime_days),
+    )
+    return row, token
+
+
+def revoke(token: AccessToken) -> None:
+    """End a token for good; a second time changes nothing."""
+    AccessToken.objects.filter(id=token.id, revoked_at=None).update(revoked_at=timezone.now())
+    token.refresh_from_db(fields=["revoked_at"])
+
+
+def tokens_of(user: User) -> QuerySet[AccessToken]:
+    """Return a person's tokens, newest first."""
+    return AccessToken.objects.filter(user=user)
+
+
+def identify(digests: Collection[str], *, now: datetime) -> dict[str, Identity]:
+    """Look up many tokens at once by digest; unknown ones are absent, dead ones come with their state."""
+    wanted = list(digests)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT t.digest, t.id, t.user_id, u.time_zone, t.scopes, t.expires_at, t.revoked_at, u.is_active"  # noqa: S608
+            " FROM accounts_accesstoken t JOIN accounts_user u ON u.id = t.user_id"
+            f" WHERE t.digest IN ({placeholders(len(wanted))})",
+            parameters(wanted),
+        )
+        rows = cursor.fetchall()
+    found: dict[str, Identity] = {}
+    for kept, token_id, user_id, zone, scopes, expires, revoked, active in rows:
+        token, user = as_uuid(token_id), as_uuid(user_id)
+        if token and user:
+            state = _state(as_time(expires), revoked, active, now)
+            found[kept] = Identity(token, user, zone, _scopes(scopes), state)
+    return found
+
+
+def touch(token_ids: Collection[UUID], *, now: datetime) -> None:
+    """Note that these tokens were used."""
+    AccessToken.objects.filter(id__in=token_ids).update(last_used_at=now)
+
+
+def _state(expires: datetime | None, revoked: object, active: object, now: datetime) -> str:
+    if revoked:
+        return "revoked"
+    if expires and expires <= now:
+        return "expired"
+    return "active" if active else "disabled"
+
+
+def _scopes(stored: str | list[str]) -> frozenset[str]:
+    # Both databases hand JSON out as text; a scope is a name without quotes, so membership is enough.
+    return (
+        frozenset(scope for scope in SCOPES if f'"{scope}"' in stored) if isinstance(stored, str) else frozenset(stored)
+    )
+
+
+def _new() -> str:
+    body = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
+    return body + _checksum(body)
+
+
+def _checksum(body: str) -> str:
+    """CRC-32 in base 62, so that a secret scanner can tell a token from a look-alike."""
+    value, digits = zlib.crc32(body.encode()), ""
+    for _ in range(_CHECK_LENGTH):
+        value, rest = divmod(value, len(_ALPHABET))
+        digits = _ALPHABET[rest] + digits
+    return digits
