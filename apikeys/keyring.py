@@ -5,6 +5,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def _decoded(name: str, encoded: str) -> bytes:
 
 def _is_repeated(key: bytes) -> bool:
     """Tell whether the bytes repeat a short pattern or count up or down."""
-    steps = {(following - byte) % 256 for byte, following in zip(key, key[1:], strict=False)}
+    steps = {(following - byte) % 256 for byte, following in itertools.pairwise(key)}
     return len(steps) == 1 or any(key == (key[:length] * len(key))[: len(key)] for length in range(1, 17))
 
 
