@@ -40,6 +40,7 @@ class KeyRing:
 
     sealing_id: str
     _masters: Mapping[str, bytes]
+    _roots: Mapping[str, bytes]
     fingerprint_id: str
     _fingerprint_key: bytes
 
@@ -56,7 +57,7 @@ class KeyRing:
 
     def root(self, key_id: str) -> bytes:
         """Return the root from which owners' keys of this master are derived. Raises KeyError for an unknown id."""
-        return _expand(self._masters[key_id], b"digitalme/v1/enc-root")
+        return self._roots[key_id]
 
     def check_value(self, key_id: str) -> str:
         """Return a value that tells whether two processes hold the same master, and nothing about it."""
@@ -82,7 +83,8 @@ def _load(masters: str, fingerprint: str, audit: str) -> KeyRing:
         raise UnusableKey(
             "Two of the house's keys are the same: each master, the fingerprint and the audit key differ."
         )
-    return KeyRing(next(iter(by_id)), by_id, "fp1", fingerprint_key)
+    roots = {key_id: _expand(master, b"digitalme/v1/enc-root") for key_id, master in by_id.items()}
+    return KeyRing(next(iter(by_id)), by_id, roots, "fp1", fingerprint_key)
 
 
 def _masters(text: str) -> dict[str, bytes]:

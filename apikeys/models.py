@@ -39,6 +39,7 @@ class Credential(models.Model):
     provider = models.CharField(max_length=64)
     label = models.CharField(max_length=64, blank=True, default="")
     display_name = models.CharField(max_length=100, blank=True, default="")
+    salt = models.ForeignKey(OwnerSalt, on_delete=models.PROTECT, editable=False)
     sealed = models.JSONField(default=dict, help_text="Base64 ciphertext by field name.")
     key_id = models.CharField(max_length=64, help_text="The master key that sealed it.")
     destination = models.JSONField(default=list, help_text="The hosts that may see the secret; bound into the seal.")

@@ -90,7 +90,7 @@ def open_sealed(ring: KeyRing, blob: bytes, context: Context, salt: bytes) -> Se
 def is_warm(ring: KeyRing, blob: bytes, owner: str, salt: bytes) -> bool:
     """Tell whether opening needs no derivation, which takes some 15 ms of CPU."""
     parsed = _parse(blob)
-    return parsed is None or _keys.holds(ring, parsed.key_id, parsed.profile, owner, salt)
+    return parsed is None or parsed.key_id not in ring or _keys.holds(ring, parsed.key_id, parsed.profile, owner, salt)
 
 
 def key_id_of(blob: bytes) -> str:
@@ -170,7 +170,7 @@ class DerivedKeys:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, size: int = CACHED_OWNERS) -> None:
         self._clock, self._size = clock, size
-        self._entries: OrderedDict[tuple[str, bytes], _Entry] = OrderedDict()
+        self._entries: OrderedDict[tuple[bytes, int, str, bytes], _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(MAX_DERIVATIONS)
 
@@ -200,14 +200,15 @@ class DerivedKeys:
         with self._lock:
             self._entries.clear()
 
-    def _name(self, ring: KeyRing, key_id: str, profile: int, owner: str, salt: bytes) -> tuple[str, bytes]:
-        return f"{id(ring)}/{key_id}/{profile}/{owner}", salt
+    def _name(self, ring: KeyRing, key_id: str, profile: int, owner: str, salt: bytes) -> tuple[bytes, int, str, bytes]:
+        # The root and not its id: a ring with another key under the same id must not find this one's.
+        return ring.root(key_id), profile, owner, salt
 
     def _fresh(self, entry: _Entry) -> bool:
         now = self._clock()
         return entry.cipher is not None and now - entry.derived_at < HARD_SECONDS and now - entry.used_at < IDLE_SECONDS
 
-    def _entry(self, name: tuple[str, bytes]) -> _Entry:
+    def _entry(self, name: tuple[bytes, int, str, bytes]) -> _Entry:
         with self._lock:
             entry = self._entries.setdefault(name, _Entry())
             self._entries.move_to_end(name)
