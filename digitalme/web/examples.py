@@ -30,7 +30,10 @@ def sandbox(request: HttpRequest, token: str = "") -> Example:
         ),
         python=(
             ("" if token else "import os\n\n") + "from openai import OpenAI\n\n"
-            f'client = OpenAI(base_url="{base_url}", api_key={api_key})\n'
+            "client = OpenAI(\n"
+            f'    base_url="{base_url}",\n'
+            f"    api_key={api_key},\n"
+            ")\n"
             "answer = client.chat.completions.create(\n"
             '    model="sandbox-1",\n'
             '    messages=[{"role": "user", "content": "Hello"}],\n'

@@ -2,6 +2,7 @@
 
 import zoneinfo
 from functools import cache
+from typing import TYPE_CHECKING
 
 from django import forms
 from django.contrib import messages
@@ -24,7 +25,13 @@ def time_zones() -> list[tuple[str, list[tuple[str, str]]]]:
     return [("World", [("UTC", "UTC")]), *regions.items()]
 
 
-class PreferencesForm(forms.ModelForm[User]):
+if TYPE_CHECKING:
+    _UserForm = forms.ModelForm[User]
+else:
+    _UserForm = forms.ModelForm
+
+
+class PreferencesForm(_UserForm):
     time_zone = forms.ChoiceField(
         choices=time_zones, help_text="Daily and monthly limits start anew at midnight in this zone."
     )

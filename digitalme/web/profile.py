@@ -1,5 +1,7 @@
 """/settings/profile/: who the person is."""
 
+from typing import TYPE_CHECKING
+
 from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
@@ -10,7 +12,13 @@ from digitalme.accounts.models import User
 from digitalme.web.access import SignedInRequest, page, signed_in
 
 
-class ProfileForm(forms.ModelForm[User]):
+if TYPE_CHECKING:
+    _UserForm = forms.ModelForm[User]
+else:
+    _UserForm = forms.ModelForm
+
+
+class ProfileForm(_UserForm):
     class Meta:
         model = User
         fields = ["name"]
