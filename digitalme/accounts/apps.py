@@ -1,4 +1,7 @@
+"""Users, teams, roles and access tokens."""
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class AccountsConfig(AppConfig):
@@ -6,3 +9,9 @@ class AccountsConfig(AppConfig):
 
     name = "digitalme.accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Keep the roles' permissions in step with the code after every migration."""
+        from digitalme.accounts import roles
+
+        post_migrate.connect(roles.sync, sender=self, dispatch_uid="digitalme.accounts.roles")

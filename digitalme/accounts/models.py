@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from digitalme.accounts import roles
 from digitalme.database import uuid7
 
 
@@ -75,6 +76,15 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; somebody new is given a role in the same breath, whichever way the account is made."""
+        if not self._state.adding:
+            super().save(*args, **kwargs)
+            return
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            roles.enter(self, roles.Role.SUPER_ADMIN if self.is_superuser else roles.Role.USER)
 
     def get_full_name(self) -> str:
         return self.name or self.email

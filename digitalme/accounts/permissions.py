@@ -1,0 +1,42 @@
+"""The names of everything that a role may be allowed to do in the admin."""
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """A permission, named as Django names it: application, deed, model."""
+
+    VIEW_USERS = "accounts.view_user"
+    ADD_USERS = "accounts.add_user"
+    CHANGE_USERS = "accounts.change_user"
+    DELETE_USERS = "accounts.delete_user"
+    VIEW_TEAMS = "accounts.view_team"
+    ADD_TEAMS = "accounts.add_team"
+    CHANGE_TEAMS = "accounts.change_team"
+    DELETE_TEAMS = "accounts.delete_team"
+    VIEW_MEMBERSHIPS = "accounts.view_membership"
+    ADD_MEMBERSHIPS = "accounts.add_membership"
+    CHANGE_MEMBERSHIPS = "accounts.change_membership"
+    DELETE_MEMBERSHIPS = "accounts.delete_membership"
+    VIEW_TOKENS = "accounts.view_accesstoken"
+    REVOKE_TOKENS = "accounts.change_accesstoken"
+
+    VIEW_CREDENTIALS = "apikeys.view_credential"
+    SWITCH_CREDENTIALS = "apikeys.change_credential"
+    MANAGE_SYSTEM_CREDENTIALS = "apikeys.manage_system_credential"
+
+    VIEW_TIERS = "quotas.view_tier"
+    ADD_TIERS = "quotas.add_tier"
+    CHANGE_TIERS = "quotas.change_tier"
+    DELETE_TIERS = "quotas.delete_tier"
+    VIEW_LIMITS = "quotas.view_limit"
+    ADD_LIMITS = "quotas.add_limit"
+    CHANGE_LIMITS = "quotas.change_limit"
+    DELETE_LIMITS = "quotas.delete_limit"
+    VIEW_ALLOCATIONS = "quotas.view_allocation"
+    CHANGE_ALLOCATIONS = "quotas.change_allocation"
+    VIEW_LEASES = "quotas.view_lease"
+
+    VIEW_RECORDS = "usage.view_usagerecord"
+    VIEW_HOURLY_USAGE = "usage.view_hourlyusage"
+    VIEW_DAILY_USAGE = "usage.view_dailyusage"
