@@ -1,39 +1,51 @@
-"""Structured logs from which secrets are taken out before they are written."""
+"""Structured logs from which secrets are taken out as they are written."""
 
 import logging
 import re
 
 import structlog
 
-# What a secret looks like wherever it stands: our own tokens, the providers' keys, bearer headers.
-_SECRETS = re.compile(
-    r"dm_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|xox[abeoprs]-[A-Za-z0-9-]{8,}|gh[opsu]_[A-Za-z0-9]{8,}"
-    r"|(?i:bearer|token)\s+[A-Za-z0-9._~+/-]{12,}=*"
-)
 REDACTED = "[redacted]"
+
+# What a secret looks like wherever it stands: our own tokens, providers' keys, credentials in headers,
+# in addresses and after a name that announces one. What stands in a named group is kept.
+_SECRETS = re.compile(
+    r"""dm_[A-Za-z0-9]{8,}
+      | \bsk-[A-Za-z0-9_-]{8,}
+      | \bxox[abeoprs]-[A-Za-z0-9-]{8,}
+      | \bgh[opsu]_[A-Za-z0-9]{8,} | \bgithub_pat_[A-Za-z0-9_]{8,}
+      | \bAIza[A-Za-z0-9_-]{20,}
+      | \bbot\d{6,}:[A-Za-z0-9_-]{20,}
+      | (?P<scheme>://[^\s/:@]*:)[^\s/@]+(?=@)
+      | (?P<kind>(?i:\b(?:bearer|basic|token)\s+))[A-Za-z0-9._~+/-]{12,}=*
+      | (?P<name>(?i:(?:api[_-]?key|(?:master|audit|fingerprint)_keys?|password|passwd|secret|authorization)
+          ["']?\s*[:=]\s*b?["']?(?:(?:bearer|basic|token)\s+)?))[^\s"',;&)\]}]{6,}
+    """,
+    re.VERBOSE,
+)
 
 
 def redact(text: str) -> str:
     """Return the text with everything that looks like a secret replaced."""
-    return _SECRETS.sub(REDACTED, text)
+    return _SECRETS.sub(_replacement, text)
 
 
-class Redaction(logging.Filter):
-    """Redacts a record's message, arguments and traceback. It hangs on handlers: a filter on a logger
-    does not see the records of that logger's children."""
+def _replacement(match: re.Match[str]) -> str:
+    return f"{match['scheme'] or match['kind'] or match['name'] or ''}{REDACTED}"
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), None
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text, record.exc_info = redact(record.exc_text), None
-        return True
+
+class Formatter(structlog.stdlib.ProcessorFormatter):
+    """Redacts the finished line, so that message, arguments, context, traceback and stack are all covered."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def formatter() -> logging.Formatter:
     """Return the formatter of all handlers: one line a record, with the request's id."""
-    return structlog.stdlib.ProcessorFormatter(
+    return Formatter(
+        keep_exc_info=True,  # a traceback follows its line as it is read best
+        keep_stack_info=True,
         foreign_pre_chain=[
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,

@@ -1,5 +1,7 @@
 """What every page and API request passes through; all of it works in both modes, sync and async."""
 
+import contextlib
+import inspect
 import logging
 import re
 import zoneinfo
@@ -7,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.decorators import sync_and_async_middleware
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from digitalme.database import uuid7
 from digitalme.errors import DigitalMeError
@@ -60,6 +63,47 @@ def request_id(get_response: Handler) -> Handler:
     return _around(get_response, before, after)
 
 
+NO_DEVICES = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"
+
+
+@sync_and_async_middleware
+def headers(get_response: Handler) -> Handler:
+    """Keep pages and answers out of every cache unless they say otherwise, and devices out of reach."""
+
+    def after(request: HttpRequest, response: HttpResponse) -> None:
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        response.headers.setdefault("Permissions-Policy", NO_DEVICES)
+
+    return _around(get_response, lambda _request: None, after)
+
+
+class static(WhiteNoiseMiddleware):  # type: ignore[misc]  # it comes without types
+    """Serve the style sheets, scripts and icons, in either mode; the stock class knows one of them only,
+    and answers with a stream that an async server has to gather first."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Handler) -> None:
+        super().__init__(get_response)
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self._asynchronous(request) if iscoroutinefunction(self) else super().__call__(request)
+
+    async def _asynchronous(self, request: HttpRequest) -> Any:
+        answer = super().__call__(request)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    @staticmethod
+    def serve(static_file: Any, request: HttpRequest) -> HttpResponse:
+        """Return a file as one piece; all of ours are small."""
+        found = static_file.get_response(request.method, request.META)
+        with found.file or contextlib.nullcontext() as file:
+            content = file.read() if file else b""
+        return HttpResponse(content, status=int(found.status), headers=dict(found.headers))
+
+
 @sync_and_async_middleware
 def time_zone(get_response: Handler) -> Handler:
     """Show times in the signed-in person's zone."""
@@ -79,7 +123,11 @@ def time_zone(get_response: Handler) -> Handler:
 
 
 def _zone(user: Any) -> zoneinfo.ZoneInfo:
-    return zoneinfo.ZoneInfo(getattr(user, "time_zone", "UTC"))
+    """Return the person's zone; one that the machine's time zone data lacks must not lock anybody out."""
+    try:
+        return zoneinfo.ZoneInfo(getattr(user, "time_zone", "UTC"))
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        return zoneinfo.ZoneInfo("UTC")
 
 
 class errors:
@@ -90,8 +138,6 @@ class errors:
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
         if iscoroutinefunction(get_response):
-            from asgiref.sync import markcoroutinefunction
-
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
@@ -103,4 +149,7 @@ class errors:
             return None
         log.info("refused code=%s path=%s", exception.code, request.path)
         template = "errors/fragment.html" if getattr(request, "htmx", False) else "errors/error.html"
-        return render(request, template, {"error": exception}, status=exception.status)
+        response = render(request, template, {"error": exception}, status=exception.status)
+        if "retry_after" in exception.data:
+            response["Retry-After"] = str(exception.data["retry_after"])
+        return response

@@ -1,5 +1,6 @@
 """Is the service alive, and can it serve?"""
 
+import os
 from collections.abc import Callable
 
 from django.conf import settings
@@ -11,6 +12,8 @@ from django.views.decorators.http import require_safe
 
 from apikeys import keyring
 from digitalme.celery import app as celery_app
+
+BROKER_SECONDS = 2
 
 
 @never_cache
@@ -49,9 +52,13 @@ def _cache() -> None:
 
 
 def _broker() -> None:
-    if settings.REDIS_URL:
-        with celery_app.connection_for_write(connect_timeout=2) as broker:
-            broker.ensure_connection(max_retries=1, timeout=2)
+    if not settings.REDIS_URL:
+        folder = settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_out"]
+        if not os.access(folder, os.W_OK):
+            raise RuntimeError("the broker's folder cannot be written")
+        return
+    with celery_app.connection_for_write(connect_timeout=BROKER_SECONDS) as broker:
+        broker.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
 
 
 def _master_key() -> None:

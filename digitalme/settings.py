@@ -18,7 +18,8 @@ VAR_DIR = Path(env.text("DIGITALME_VAR_DIR", str(BASE_DIR / "var")))
 
 DEBUG = env.flag("DEBUG", False)
 SECRET_KEY = env.text("SECRET_KEY")
-ALLOWED_HOSTS = env.listing("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+# The machine's own names always, so that health checks from within reach it.
+ALLOWED_HOSTS = [*env.listing("ALLOWED_HOSTS"), "localhost", "127.0.0.1", "[::1]"]
 SITE_URL = env.text("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
 CSRF_TRUSTED_ORIGINS = env.listing("CSRF_TRUSTED_ORIGINS", SITE_URL)
 
@@ -63,9 +64,10 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "digitalme.middleware.request_id",
+    "digitalme.middleware.headers",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "digitalme.middleware.static",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -99,6 +101,8 @@ TEMPLATES = [
 
 # --- Database, cache, jobs: embedded unless told otherwise ------------------------------------
 
+SERVER_SECONDS = 5  # for a database or cache that does not answer
+
 DATABASES: dict[str, Any] = {
     "default": environ.Env.db_url_config(env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'digitalme.sqlite3'}"))
 }
@@ -111,11 +115,16 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = env.number("DATABASE_CONN_MAX_AGE", 60)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", SERVER_SECONDS)
 
 REDIS_URL = env.text("REDIS_URL", "")
 CACHES: dict[str, Any] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if REDIS_URL:
-    CACHES["default"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    CACHES["default"] = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_connect_timeout": SERVER_SECONDS, "socket_timeout": SERVER_SECONDS},
+    }
 
 CELERY_BROKER_URL = REDIS_URL or "filesystem://"
 CELERY_TASK_IGNORE_RESULT = True
@@ -168,9 +177,16 @@ USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-WHITENOISE_USE_FINDERS = env.flag("STATIC_FROM_SOURCE", True)
 WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_ALLOW_ALL_ORIGINS = False
+# From a clone the files are served where they lie; an image gathers and compresses them when it is built.
+STATIC_FROM_SOURCE = WHITENOISE_USE_FINDERS = env.flag("STATIC_FROM_SOURCE", True)
+if not STATIC_FROM_SOURCE:
+    STATIC_ROOT = BASE_DIR / "staticfiles"
+    STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Browser rules ----------------------------------------------------------------------------
@@ -196,6 +212,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_HSTS_SECONDS = env.number("SECURE_HSTS_SECONDS", 31536000 if _HTTPS else 0)
 SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", False)
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -240,10 +257,9 @@ LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"redact": {"()": "digitalme.logs.Redaction"}},
     "formatters": {"structured": {"()": "digitalme.logs.formatter"}},
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "filters": ["redact"], "formatter": "structured"},
+        "stderr": {"class": "logging.StreamHandler", "formatter": "structured"},
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     # The HTTP clients print whole addresses, and the database layer prints parameters: a level of
