@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
@@ -11,9 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from digitalme.accounts.models import User
-from digitalme.errors import InvalidRequest
-from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, Allocation, Binds, Limit, LimitType, Tier
-from quotas.periods import period
+from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, Binds, Limit, LimitType, Tier
 
 DEFAULT_TIER = "free"
 # What a newcomer may use of the house's money. The demo limit counts for each provider by itself.
@@ -29,11 +26,10 @@ BUILT_IN: tuple[dict[str, object], ...] = (
     },
     {"type": LimitType.FAIR_USE, "provider": ALL_PROVIDERS, "binds": Binds.OWN, "requests": 1_000_000},
 )
-OWN_TYPES = frozenset({LimitType.FAIR_USE})
 
 
 class LimitKey(NamedTuple):
-    """What tells one limit of a user from another."""
+    """What tells one limit of a user from another. The provider is a slug, or empty for all together."""
 
     type: str
     provider: str
@@ -41,7 +37,7 @@ class LimitKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LimitSpec:
-    """A limit as it is booked: provider is a slug, or empty for all together."""
+    """A limit as it is counted. Empty amounts are unlimited; cost is in US dollars."""
 
     type: str
     provider: str
@@ -55,27 +51,28 @@ class LimitSpec:
         return LimitKey(self.type, self.provider)
 
 
+@transaction.atomic
 def ensure_default_tier() -> None:
     """Make the default tier if there is none; one that an administrator changed is left alone."""
-    with transaction.atomic():
-        if Tier.objects.filter(is_default=True).exists():
-            return
-        tier, _ = Tier.objects.update_or_create(slug=DEFAULT_TIER, defaults={"name": "Free", "is_default": True})
-        for limit in BUILT_IN:
-            Limit.objects.get_or_create(tier=tier, type=limit["type"], provider=limit["provider"], defaults=limit)
+    if Tier.objects.filter(is_default=True).exists():
+        return
+    tier, _ = Tier.objects.update_or_create(slug=DEFAULT_TIER, defaults={"name": "Free", "is_default": True})
+    for limit in BUILT_IN:
+        Limit.objects.get_or_create(tier=tier, type=limit["type"], provider=limit["provider"], defaults=limit)
 
 
 def limits_for(user_ids: Collection[UUID]) -> dict[UUID, list[Limit]]:
-    """Return each user's limits: those of the tier, and the user's own where there are any.
+    """Return each user's limits: those of the tier, and the user's own in their place.
 
-    Without any tier the built-in limits hold: nobody's spending is unlimited because a row is gone.
+    Without a default tier the built-in limits hold: nobody's spending is unlimited because a row is
+    gone. A user who does not exist is absent.
     """
     tiers = dict(User.objects.filter(id__in=user_ids).values_list("id", "tier_id"))
     default = Tier.objects.filter(is_default=True).values_list("id", flat=True).first()
-    wanted = {tier or default for tier in tiers.values()}
+    wanted = {tier or default for tier in tiers.values()} - {None}
     by_tier: dict[int, list[Limit]] = {}
     by_user: dict[UUID, list[Limit]] = {}
-    for limit in Limit.objects.filter(Q(tier_id__in=wanted - {None}) | Q(user_id__in=user_ids)).order_by("id"):
+    for limit in Limit.objects.filter(Q(tier_id__in=wanted) | Q(user_id__in=user_ids)).order_by("id"):
         if limit.tier_id:
             by_tier.setdefault(limit.tier_id, []).append(limit)
         elif limit.user_id:
@@ -83,6 +80,33 @@ def limits_for(user_ids: Collection[UUID]) -> dict[UUID, list[Limit]]:
     return {
         user: _overridden(_of_tier(tier or default, by_tier), by_user.get(user, [])) for user, tier in tiers.items()
     }
+
+
+def specs(limits: Iterable[Limit], provider: str) -> list[LimitSpec]:
+    """Return the limits that count a call to the provider. One for the provider itself replaces the
+    one of the same type for each provider."""
+    limits = list(limits)
+    named = {limit.type for limit in limits if limit.provider == provider}
+    return [
+        _spec(limit, provider if limit.provider == EACH_PROVIDER else limit.provider)
+        for limit in limits
+        if limit.provider in (ALL_PROVIDERS, provider) or (limit.provider == EACH_PROVIDER and limit.type not in named)
+    ]
+
+
+def spec_of(limits: Iterable[Limit], type: str, provider: str) -> LimitSpec | None:
+    """Return the limit of this type that is counted for the provider (or, if empty, for all together)."""
+    of_type = {limit.provider: limit for limit in limits if limit.type == type}
+    found = of_type.get(provider)
+    if found is None and provider != ALL_PROVIDERS:
+        found = of_type.get(EACH_PROVIDER)
+    return _spec(found, provider) if found else None
+
+
+def users_of(tier: Tier) -> list[UUID]:
+    """Return the ids of those whom the tier's limits bind."""
+    of_tier = Q(tier=tier) | Q(tier=None) if tier.is_default else Q(tier=tier)
+    return list(User.objects.filter(of_tier).values_list("id", flat=True))
 
 
 def _of_tier(tier: int | None, by_tier: dict[int, list[Limit]]) -> list[Limit]:
@@ -94,109 +118,5 @@ def _overridden(tiers: list[Limit], own: list[Limit]) -> list[Limit]:
     return own + [limit for limit in tiers if (limit.type, limit.provider) not in replaced]
 
 
-def specs(limits: Iterable[Limit], provider: str) -> list[LimitSpec]:
-    """Return the limits that count a call to the provider. One for the provider itself goes before the
-    one for each."""
-    limits = list(limits)
-    named = {limit.type for limit in limits if limit.provider == provider}
-    return [
-        LimitSpec(
-            type=limit.type,
-            provider=ALL_PROVIDERS if limit.provider == ALL_PROVIDERS else provider,
-            binds=limit.binds,
-            requests=limit.requests,
-            tokens=limit.tokens,
-            cost=limit.cost,
-        )
-        for limit in limits
-        if limit.provider in (ALL_PROVIDERS, provider) or (limit.provider == EACH_PROVIDER and limit.type not in named)
-    ]
-
-
-def open_rows(user_id: UUID, wanted: Iterable[LimitSpec], zone: str, now: datetime) -> list[Allocation]:
-    """Return the rows of these limits that cover `now`, making those that are not there yet.
-
-    Safe to run in several processes at once: the first one's row stands.
-    """
-    wanted = list(wanted)
-    current = {LimitKey(row.type, row.provider): row for row in current_rows([user_id], now)}
-    missing = [spec for spec in wanted if spec.key not in current]
-    if missing:
-        Allocation.objects.bulk_create([_row(user_id, spec, zone, now) for spec in missing], ignore_conflicts=True)
-        current = {LimitKey(row.type, row.provider): row for row in current_rows([user_id], now)}
-    return [current[spec.key] for spec in wanted if spec.key in current]
-
-
-def current_rows(user_ids: Collection[UUID], now: datetime) -> list[Allocation]:
-    """Return the rows whose period `now` lies in."""
-    return list(Allocation.objects.filter(user_id__in=user_ids, period_start__lte=now, period_end__gt=now))
-
-
-def _row(user_id: UUID, spec: LimitSpec, zone: str, now: datetime) -> Allocation:
-    start, end = period(spec.type, now, zone)
-    return Allocation(
-        user_id=user_id,
-        provider=spec.provider,
-        type=spec.type,
-        binds=spec.binds,
-        allowed_requests=spec.requests,
-        allowed_tokens=spec.tokens,
-        allowed_cost=spec.cost,
-        period_start=start,
-        period_end=end,
-    )
-
-
-@transaction.atomic
-def set_allocation(
-    *,
-    user: User,
-    provider: str,
-    type: str,
-    requests: int | None,
-    tokens: int | None,
-    cost: Decimal | None,
-    now: datetime,
-) -> Allocation:
-    """Give a user a limit of their own, from this period on, and return its current row.
-
-    What is used already stays used. Empty amounts are unlimited, but not all three of them.
-    Raises InvalidRequest for amounts that are negative or missing altogether.
-    """
-    amounts = [amount for amount in (requests, tokens, cost) if amount is not None]
-    if not amounts or any(amount < 0 for amount in amounts):
-        raise InvalidRequest("Give at least one of requests, tokens and cost, none of them negative.")
-    binds = Binds.OWN if type in OWN_TYPES else Binds.SYSTEM
-    limit, _ = Limit.objects.update_or_create(
-        user=user,
-        provider=provider,
-        type=type,
-        defaults={"binds": binds, "requests": requests, "tokens": tokens, "cost": cost},
-    )
-    spec = LimitSpec(type, provider, limit.binds, requests, tokens, cost)
-    (row,) = open_rows(user.id, [spec], user.time_zone, now)
-    _apply(row, spec)
-    row.refresh_from_db()
-    return row
-
-
-def apply_now(user_ids: Collection[UUID], now: datetime) -> int:
-    """Carry changed limits into the rows of the current periods; return how many rows changed."""
-    limits = limits_for(user_ids)
-    changed = 0
-    for row in current_rows(user_ids, now):
-        matching = [
-            spec
-            for spec in specs(limits.get(row.user_id, []), row.provider or "")
-            if spec.key == (row.type, row.provider)
-        ]
-        changed += sum(_apply(row, spec) for spec in matching)
-    return changed
-
-
-def _apply(row: Allocation, spec: LimitSpec) -> int:
-    """Write the allowed amounts only: the used ones belong to the ledger."""
-    allowed = {"allowed_requests": spec.requests, "allowed_tokens": spec.tokens, "allowed_cost": spec.cost}
-    if all(getattr(row, name) == value for name, value in allowed.items()) and row.binds == spec.binds:
-        return 0
-    return Allocation.objects.filter(id=row.id).update(**allowed, binds=spec.binds)
+def _spec(limit: Limit, provider: str) -> LimitSpec:
+    return LimitSpec(limit.type, provider, limit.binds, limit.requests, limit.tokens, limit.cost)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up. Packages in one layer never import one another.
 LAYERS: list[set[str]] = [
     {"digitalme.errors", "digitalme.env"},
-    {"digitalme.env_file", "digitalme.database", "digitalme.logs", "digitalme.celery", "digitalme.settings"},
+    {"digitalme.env_file", "digitalme.commands", "digitalme.database", "digitalme.logs", "digitalme.celery", "digitalme.settings"},
     {"providers"},
     {"digitalme.accounts"},
     {"apikeys", "quotas", "usage"},

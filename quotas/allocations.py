@@ -1,0 +1,106 @@
+"""The rows in which limits are counted: made when a period begins, kept in step with their limits."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Max
+
+from quotas import policy
+from quotas.models import Allocation
+from quotas.periods import period
+from quotas.policy import LimitKey, LimitSpec
+
+LONGEST_PERIOD = timedelta(days=62)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A row that a user's calls are to be counted in; `zone` is the user's time zone."""
+
+    user_id: UUID
+    zone: str
+    spec: LimitSpec
+
+    @property
+    def place(self) -> tuple[UUID, LimitKey]:
+        return self.user_id, self.spec.key
+
+
+def open_rows(needs: Iterable[Need], now: datetime) -> dict[tuple[UUID, LimitKey], Allocation]:
+    """Return the rows that cover `now` by (user id, limit), making those that are not there yet.
+
+    Safe to run in several processes at once: the first one's row stands. The rows go in by one
+    statement and in one order everywhere, so that no two processes wait for one another.
+    """
+    needs = list(needs)
+    users = {need.user_id for need in needs}
+    current = _by_place(current_rows(users, now))
+    missing = {need.place: need for need in needs if need.place not in current}
+    if missing:
+        before = _ends_before(users, now)
+        rows = [_row(missing[place], now, before.get(place)) for place in sorted(missing, key=str)]
+        Allocation.objects.bulk_create(rows, ignore_conflicts=True)
+        current = _by_place(current_rows(users, now))
+    return current
+
+
+def current_rows(user_ids: Collection[UUID], now: datetime) -> list[Allocation]:
+    """Return the rows whose period `now` lies in."""
+    return list(Allocation.objects.filter(user_id__in=user_ids, period_start__lte=now, period_end__gt=now))
+
+
+@transaction.atomic
+def apply(user_ids: Collection[UUID], *, now: datetime) -> int:
+    """Carry changed limits into the rows of current and prepared periods; return how many rows changed.
+
+    What is used stays used. A row whose limit is gone binds no longer. New limits need nothing: their
+    rows come into being at the next call.
+    """
+    limits = policy.limits_for(user_ids)
+    rows = Allocation.objects.filter(user_id__in=user_ids, period_end__gt=now).order_by("id").select_for_update()
+    return sum(_apply(row, policy.spec_of(limits.get(row.user_id, []), row.type, row.provider)) for row in rows)
+
+
+def _apply(row: Allocation, spec: LimitSpec | None) -> int:
+    """Write what is allowed only: what is used belongs to the ledger."""
+    if spec is None:
+        return Allocation.objects.filter(id=row.id, is_active=True).update(is_active=False)
+    wanted = {**_allowed(spec), "is_active": True}
+    if all(getattr(row, name) == value for name, value in wanted.items()):
+        return 0
+    return Allocation.objects.filter(id=row.id).update(**wanted)
+
+
+def _allowed(spec: LimitSpec) -> dict[str, object]:
+    return {
+        "binds": spec.binds,
+        "allowed_requests": spec.requests,
+        "allowed_tokens": spec.tokens,
+        "allowed_cost": spec.cost,
+    }
+
+
+def _by_place(rows: Iterable[Allocation]) -> dict[tuple[UUID, LimitKey], Allocation]:
+    return {(row.user_id, LimitKey(row.type, row.provider)): row for row in rows}
+
+
+def _ends_before(user_ids: Collection[UUID], now: datetime) -> dict[tuple[UUID, LimitKey], datetime]:
+    """Return when the period before ended, where there was one lately."""
+    ended = Allocation.objects.filter(user_id__in=user_ids, period_end__lte=now, period_end__gt=now - LONGEST_PERIOD)
+    found = ended.order_by().values_list("user_id", "type", "provider").annotate(end=Max("period_end"))
+    return {(user, LimitKey(type_, provider)): end for user, type_, provider, end in found}
+
+
+def _row(need: Need, now: datetime, after: datetime | None) -> Allocation:
+    start, end = period(need.spec.type, now, need.zone, after=after)
+    return Allocation(
+        user_id=need.user_id,
+        provider=need.spec.provider,
+        type=need.spec.type,
+        period_start=start,
+        period_end=end,
+        **_allowed(need.spec),
+    )
