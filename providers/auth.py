@@ -1,0 +1,138 @@
+"""Which headers pass in each direction, what a key may look like, and where it goes."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from digitalme.errors import InvalidKeyFormat
+from providers.manifest import Field, Manifest
+from providers.secrets import Secret
+
+MAX_KEY_LENGTH = 8192
+_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+
+# Hop by hop (RFC 9110, 7.6.1), and what the connection sets by itself.
+_HOP = frozenset(
+    b"connection host content-length keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer"
+    b" trailers transfer-encoding upgrade expect http2-settings".split()
+)
+# Whatever may carry the caller's own credential, origin or network position.
+_NOT_UP = _HOP | frozenset(
+    b"authorization x-api-key api-key x-goog-api-key cookie cookie2 origin referer forwarded via x-real-ip"
+    b" true-client-ip accept-encoding x-http-method-override x-original-url x-rewrite-url".split()
+)
+_NOT_UP_PREFIXES = (b"x-forwarded-", b"x-digitalme-", b"sec-", b"proxy-", b"cf-", b"access-control-")
+# Whatever speaks for another origin, or steers the browser or a proxy in front.
+_NOT_BACK = _HOP | frozenset(
+    b"set-cookie set-cookie2 location content-location refresh server date via alt-svc strict-transport-security"
+    b" content-security-policy content-security-policy-report-only clear-site-data www-authenticate x-sendfile"
+    b" x-powered-by nel report-to reporting-endpoints service-worker-allowed sourcemap x-sourcemap"
+    b" public-key-pins expect-ct x-content-type-options".split()
+)
+_NOT_BACK_PREFIXES = (b"x-accel-", b"access-control-", b"x-digitalme-", b"cross-origin-", b"proxy-", b"x-lighttpd-")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+
+@lru_cache(maxsize=1024)
+def _up(name: bytes) -> str:
+    """Return the header's name as it goes upstream, or nothing if it does not."""
+    low = name.lower()
+    return "" if low in _NOT_UP or low.startswith(_NOT_UP_PREFIXES) else low.decode("latin-1")
+
+
+@lru_cache(maxsize=1024)
+def _back(name: bytes) -> bytes:
+    low = name.lower()
+    return b"" if low in _NOT_BACK or low.startswith(_NOT_BACK_PREFIXES) else low
+
+
+def forwardable(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the request headers that may go upstream, names in lower case.
+
+    Credentials, cookies, origin, forwarding and hop-by-hop headers stay here; the answer is asked for
+    uncompressed, because it is metered.
+    """
+    passed: dict[str, str] = {}
+    for name, value in headers:
+        if low := _up(name):
+            text = value.decode("latin-1")
+            passed[low] = f"{passed[low]}, {text}" if low in passed else text
+        elif name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            return forwardable(_without_named(headers))
+    passed["accept-encoding"] = "identity"
+    return passed
+
+
+def _without_named(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Drop the headers that `Connection` declares to be hop by hop."""
+    given = list(headers)
+    named = {part.strip().lower() for name, value in given if name == b"connection" for part in value.split(b",")}
+    return [(name, value) for name, value in given if name != b"connection" and name.lower() not in named]
+
+
+def returnable(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the response headers that may go back, names in lower case, without content-length.
+
+    Nothing that a provider sends may act as if this server had said it: no cookies, redirects or
+    browser policies; HTML becomes plain text.
+    """
+    passed = [_NOSNIFF]
+    for name, value in headers:
+        if low := _back(name):
+            if low == b"content-type" and b"html" in value.lower():
+                value = b"text/plain; charset=utf-8"
+            passed.append((low, value))
+    return passed
+
+
+def inject(manifest: Manifest, fields: Mapping[str, Secret], headers: dict[str, str]) -> None:
+    """Put the credential where the manifest says, in the place of whatever stood there.
+
+    `headers` has names in lower case and is changed. Raises InvalidKeyFormat for a stored value that
+    cannot be a header.
+    """
+    for name in ("authorization", "x-api-key", *manifest.strip_headers):
+        headers.pop(name, None)
+    auth = manifest.auth
+    if auth.place == "none":
+        return
+    value = fields[auth.field].reveal()
+    if not _PRINTABLE.fullmatch(value):
+        raise InvalidKeyFormat("The stored key has characters that no key has. Enter it again.")
+    if auth.place == "bearer":
+        headers["authorization"] = f"Bearer {value}"
+    else:
+        headers[auth.header] = value
+
+
+def clean_key(value: str) -> str:
+    """Return the key without surrounding white space.
+
+    Raises InvalidKeyFormat, whose message never has the value, unless 1 to 8192 printable ASCII
+    characters without spaces are left: anything else breaks headers, and HTTP clients print it.
+    """
+    value = value.strip()
+    if not value:
+        raise InvalidKeyFormat("The key is empty. Paste it again.")
+    if len(value) > MAX_KEY_LENGTH:
+        raise InvalidKeyFormat(f"The key is longer than {MAX_KEY_LENGTH} characters. Paste the key alone.")
+    if not _PRINTABLE.fullmatch(value):
+        raise InvalidKeyFormat(
+            "The key has a space, a line break or a character that keys never have. Copy it again, without quotes."
+        )
+    return value
+
+
+def check_format(field: Field, value: str) -> None:
+    """Raise InvalidKeyFormat, without the value, unless it looks like what this field wants."""
+    if not re.fullmatch(field.pattern, clean_key(value)):
+        example = f" It looks like {field.example}." if field.example else ""
+        raise InvalidKeyFormat(f"This is not a valid {field.label}.{example} {field.help}".rstrip(), field=field.name)
+
+
+def check_fields(manifest: Manifest, fields: Mapping[str, Secret]) -> None:
+    """Raise InvalidKeyFormat, without a value, unless every field of the provider is there and looks right."""
+    for field in manifest.fields:
+        if field.name not in fields:
+            raise InvalidKeyFormat(f"The {field.label} is missing.", field=field.name)
+        check_format(field, fields[field.name].reveal())

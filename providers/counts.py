@@ -1,0 +1,88 @@
+"""What a call may take and what it took, in tokens, and how providers write that down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MAX_COUNT = 1_000_000_000  # no call comes near; keeps nonsense out of the ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a call took.
+
+    `input_tokens` is the total, cache reads and writes included. `counted_by` is "provider", or
+    "estimated" if the provider said nothing. `variant` names what makes the price another one, as
+    the provider reported it: "service_tier=flex", "speed=fast".
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    model: str = ""
+    counted_by: str = "provider"
+    cache_write_1h_tokens: int = 0
+    web_searches: int = 0
+    variant: str = ""
+
+    @property
+    def total(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a call can take at most, known before it starts."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    model: str
+    stream: bool
+
+
+def number(values: Any, key: str) -> int:
+    """Return a count out of a provider's JSON; anything but a sensible whole number is 0."""
+    value = values.get(key) if isinstance(values, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return 0
+    return min(value, MAX_COUNT)
+
+
+def of_openai(usage: Mapping[str, Any], model: str, tier: Any = None) -> Usage:
+    """Read the `usage` object of chat completions, responses or embeddings."""
+    spent = number(usage, "prompt_tokens") or number(usage, "input_tokens")
+    made = number(usage, "completion_tokens") or number(usage, "output_tokens")
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    made_of = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    cached = min(number(details, "cached_tokens"), spent)
+    variant = f"service_tier={tier}" if isinstance(tier, str) and tier not in ("", "default", "auto") else ""
+    return Usage(
+        spent,
+        made,
+        cached,
+        min(number(details, "cache_write_tokens"), spent - cached),
+        min(number(made_of, "reasoning_tokens"), made),
+        model,
+        variant=variant,
+    )
+
+
+def of_anthropic(usage: Mapping[str, Any], model: str) -> Usage:
+    """Read the `usage` object of a message, whose input_tokens leave the cached ones out."""
+    cached, written = number(usage, "cache_read_input_tokens"), number(usage, "cache_creation_input_tokens")
+    thought = number(usage.get("output_tokens_details"), "thinking_tokens")
+    return Usage(
+        number(usage, "input_tokens") + cached + written,
+        number(usage, "output_tokens"),
+        cached,
+        written,
+        min(thought, number(usage, "output_tokens")),
+        model,
+        cache_write_1h_tokens=min(number(usage.get("cache_creation"), "ephemeral_1h_input_tokens"), written),
+        web_searches=number(usage.get("server_tool_use"), "web_search_requests"),
+        variant="speed=fast" if usage.get("speed") == "fast" else "",
+    )

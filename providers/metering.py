@@ -1,0 +1,43 @@
+"""How calls are measured: bounds before (bounds), the provider's own numbers after (streams)."""
+
+from typing import Protocol
+
+from providers.bounds import DEFAULT_OUTPUT_TOKENS, estimate, prepare
+from providers.counts import Estimate, Usage
+from providers.manifest import Operation
+from providers.streams import BodyMeter, EventMeter, NoMeter, reader_for
+
+__all__ = ["DEFAULT_OUTPUT_TOKENS", "Estimate", "Meter", "Usage", "estimate", "meter", "prepare"]
+
+
+class Meter(Protocol):
+    """Reads a copy of an answer as it passes.
+
+    `failed` is the error's type if the answer tells of a failure although its status does not, else
+    empty; `finished` tells that the answer's own end was seen.
+    """
+
+    failed: str
+    finished: bool
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take a piece as it arrived and return what is to be passed on, at once."""
+
+    def end(self) -> bytes:
+        """State that nothing more comes; return what was held back."""
+
+    def usage(self, estimate: Estimate) -> Usage:
+        """Return what was taken. If the provider did not say, it is counted from what was delivered."""
+
+
+def meter(operation: Operation, *, stream: bool, hide_usage: bool, status: int) -> Meter:
+    """Return the meter for an answer to this operation.
+
+    `hide_usage`: the caller did not ask for usage, so the event that carries nothing else is left out.
+    """
+    reader = reader_for(operation.dialect)
+    if reader is None or status >= 400:
+        return NoMeter()
+    if stream:
+        return EventMeter(reader, hide_usage=hide_usage)
+    return BodyMeter(reader)

@@ -1,0 +1,147 @@
+"""What calls cost, from the price list that the package genai-prices carries."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+from providers.counts import Usage
+from providers.manifest import Manifest
+
+NANO = Decimal("0.000000001")
+_TOKEN_PRICES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok")
+_NANO_PER_DOLLAR = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars with nine decimals, None if the price is not known; and whose price list it was."""
+
+    cost: Decimal | None
+    version: str
+
+
+FREE = Price(Decimal(0), "manifest")
+VERSION = f"genai-prices {version('genai-prices')}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """Prices that hold above `start` input tokens, in whole billionths of a dollar per million tokens."""
+
+    start: int
+    input: int
+    output: int
+    cached: int
+    write: int
+    write_1h: int
+    search: int  # per million searches, so that all sums have one divisor
+
+    def cost(self, usage: Usage) -> int:
+        """Return millionths of billionths of a dollar."""
+        plain = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        return (
+            plain * self.input
+            + usage.output_tokens * self.output
+            + usage.cached_tokens * self.cached
+            + (usage.cache_write_tokens - usage.cache_write_1h_tokens) * self.write
+            + usage.cache_write_1h_tokens * self.write_1h
+            + usage.web_searches * self.search
+        )
+
+
+def warm() -> None:
+    """Load the price list now (about 0.3 s), so that no call waits for it."""
+    _rates("openai", "gpt-4o-mini", "", _minute())
+
+
+def price(manifest: Manifest, model: str, usage: Usage) -> Price:
+    """Return what this usage costs; None as cost if the model is not in the price list."""
+    if manifest.price_provider is None or not (usage.input_tokens or usage.output_tokens):
+        return FREE
+    rates = _rates(manifest.price_provider, model, usage.variant, _minute())
+    if rates is None:
+        return Price(None, VERSION)
+    return Price(_dollars(_at(rates, usage.input_tokens).cost(usage)), VERSION)
+
+
+def ceiling(manifest: Manifest, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
+    """Return the most that such a call can cost in US dollars: everything at the dearest rate, nothing
+    read from a cache. None if the model's price is not known."""
+    if manifest.price_provider is None or not (input_tokens or output_tokens):
+        return FREE.cost
+    rates = _rates(manifest.price_provider, model, "", _minute())
+    if rates is None:
+        return None
+    # A call may turn out shorter than feared and fall into a lower tier: take the dearest of those
+    # within reach.
+    within = [one for one in rates if one.start < input_tokens or one.start == 0]
+    dearest = max(max(one.input, one.cached, one.write, one.write_1h) for one in within)
+    return _dollars(input_tokens * dearest + output_tokens * max(one.output for one in within))
+
+
+def _minute() -> int:
+    """Return the minute: prices change by date, some by the time of day."""
+    return int(time.time()) // 60
+
+
+def _dollars(parts: int) -> Decimal:
+    return Decimal(parts).scaleb(-15).quantize(NANO, ROUND_HALF_EVEN)
+
+
+def _at(rates: tuple[_Rates, ...], input_tokens: int) -> _Rates:
+    found = rates[0]
+    for one in rates[1:]:
+        if input_tokens > one.start:
+            found = one
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _rates(provider: str, model: str, variant: str, minute: int) -> tuple[_Rates, ...] | None:
+    """Return the rates of a model by rising start, None if it has no price per token."""
+    # Takes 0.3 s and 20 MB, so only processes that price calls pay for it.
+    from genai_prices import data_snapshot
+
+    # Not through calc_price: it remembers every name it is asked for, and callers choose the names.
+    snapshot = data_snapshot.get_snapshot()
+    try:
+        listed = snapshot.find_provider(None, provider, None).find_model(model, all_providers=snapshot.providers)
+    except LookupError:
+        return None
+    if listed is None:
+        return None
+    key, _, value = variant.partition("=")
+    prices = listed.get_prices(datetime.fromtimestamp(minute * 60, UTC), {key: value} if key else None)
+    if prices.input_mtok is None and prices.output_mtok is None:
+        return None
+    every = [getattr(prices, name) for name in _TOKEN_PRICES]
+    starts = {0} | {tier.start for one in every if hasattr(one, "tiers") for tier in one.tiers}
+    return tuple(_rates_above(prices, start) for start in sorted(starts))
+
+
+def _rates_above(prices: Any, start: int) -> _Rates:
+    """Return the rates that hold just above `start` input tokens. What has no rate of its own is billed
+    as what it is a part of."""
+
+    def rate(name: str, otherwise: int = 0) -> int:
+        value = getattr(prices, name)
+        if hasattr(value, "tiers"):
+            reached = [tier.price for tier in value.tiers if tier.start <= start and start > 0]
+            value = reached[-1] if reached else value.base
+        return otherwise if value is None else int(value * _NANO_PER_DOLLAR)
+
+    plain = rate("input_mtok")
+    write = rate("cache_write_mtok", plain)
+    return _Rates(
+        start=start,
+        input=plain,
+        output=rate("output_mtok"),
+        cached=rate("cache_read_mtok", plain),
+        write=write,
+        write_1h=rate("cache_write_1h_mtok", write),
+        search=rate("web_searches_kcount") * 1_000,
+    )
