@@ -13,7 +13,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apikeys import checks, keys
 from apikeys.models import Credential
-from digitalme.accounts.models import User
 from digitalme.errors import DigitalMeError, InvalidKeyFormat
 from digitalme.web import provider_cards
 from digitalme.web.access import SignedInRequest, page, signed_in
@@ -48,14 +47,6 @@ def _widget(secret: bool, example: str) -> forms.Widget:
     return forms.PasswordInput(attrs=attributes) if secret else forms.TextInput(attrs=attributes)
 
 
-def own_key(user: User, provider: Provider) -> Credential:
-    """Return the person's own key; anybody else's does not exist."""
-    credential = keys.credential_for(user, provider.slug)
-    if credential is None:
-        raise Http404
-    return credential
-
-
 @require_safe
 @signed_in
 def show(request: SignedInRequest) -> HttpResponse:
@@ -84,9 +75,7 @@ def edit(request: SignedInRequest, slug: str) -> HttpResponse:
     if request.method != "POST" or not form.is_valid():
         return _answer(request, provider, form=form)
     try:
-        credential = keys.set_key(
-            actor=request.user, owner=keys.Owner("user", request.user.pk), provider=provider, fields=form.cleaned_data
-        )
+        credential, _ = keys.set_key(owner=keys.Owner(user=request.user), provider=provider, fields=form.cleaned_data)
     except InvalidKeyFormat as error:
         form.refuse(error)
         return _answer(request, provider, form=form)
@@ -98,7 +87,7 @@ def edit(request: SignedInRequest, slug: str) -> HttpResponse:
 def test(request: SignedInRequest, slug: str) -> HttpResponse:
     """Ask the provider whether it accepts the key."""
     provider = registry.get(slug)
-    return _done(request, provider, _tested(provider, own_key(request.user, provider)))
+    return _done(request, provider, _tested(provider, keys.key_of(request.user, provider.slug)))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -106,10 +95,10 @@ def test(request: SignedInRequest, slug: str) -> HttpResponse:
 def remove(request: SignedInRequest, slug: str) -> HttpResponse:
     """Ask, then remove the key."""
     provider = registry.get(slug)
-    credential = own_key(request.user, provider)
+    credential = keys.key_of(request.user, provider.slug)
     if request.method != "POST":
         return _answer(request, provider, removing=True)
-    keys.remove(actor=request.user, credential=credential)
+    keys.remove(credential)
     return _done(request, provider, Result("ok", f"Your {provider.name} key is removed.", ""))
 
 

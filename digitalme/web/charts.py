@@ -112,9 +112,7 @@ def stacked_bars(days: Sequence[date], series: Sequence[Series], *, width: int, 
     )
 
 
-def _bar(
-    index: int, day: date, series: Sequence[Series], *, scale: float, floor: float, step: float
-) -> list[Segment]:
+def _bar(index: int, day: date, series: Sequence[Series], *, scale: float, floor: float, step: float) -> list[Segment]:
     x, y = _LEFT + step * (index + (1 - _BAR_SHARE) / 2), floor
     found = []
     for one in series:
@@ -126,7 +124,12 @@ def _bar(
         drawn = max(height - _SEGMENT_GAP, 0.75)
         found.append(
             Segment(
-                _number(x), _number(y), _number(step * _BAR_SHARE), _number(drawn), one.colour, f"{one.name}, {day:%b} {day.day}"
+                _number(x),
+                _number(y),
+                _number(step * _BAR_SHARE),
+                _number(drawn),
+                one.colour,
+                f"{one.name}, {day:%b} {day.day}",
             )
         )
     return found

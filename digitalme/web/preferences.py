@@ -2,7 +2,7 @@
 
 import zoneinfo
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import messages
@@ -40,6 +40,14 @@ class PreferencesForm(_UserForm):
         model = User
         fields = ["theme", "time_zone"]
         widgets = {"theme": forms.RadioSelect}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        current = self.instance.time_zone
+        zones = time_zones()
+        if not any(name == current for _, names in zones for name, _ in names):
+            zones = [("Now", [(current, current)]), *zones]
+        cast("forms.ChoiceField", self.fields["time_zone"]).choices = zones
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

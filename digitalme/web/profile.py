@@ -11,7 +11,6 @@ from django.views.decorators.http import require_http_methods
 from digitalme.accounts.models import User
 from digitalme.web.access import SignedInRequest, page, signed_in
 
-
 if TYPE_CHECKING:
     _UserForm = forms.ModelForm[User]
 else:

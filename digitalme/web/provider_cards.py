@@ -1,12 +1,11 @@
 """What a provider's card shows: whose key serves, its facts, what it cost, how the last test went."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from apikeys import resolution
+from apikeys import keys, resolution
 from apikeys.models import Credential
 from digitalme.accounts.models import User
 from digitalme.web import charts, quota_bars, spending
@@ -74,7 +73,7 @@ def cards_of(user: User, *, now: datetime, only: str | None = None) -> list[Card
     """Return the cards of all providers, or of the one named; as many queries for all as for one."""
     shown = [provider for provider in registry.all_providers() if only in (None, provider.slug)]
     slugs = [provider.slug for provider in shown]
-    own = {one.provider: one for one in Credential.objects.filter(user=user, provider__in=slugs, label="")}
+    own = {one.provider: one for one in keys.keys_of(user) if one.label == ""}
     resolved = resolution.resolve([(user.pk, slug) for slug in slugs])
     sources = {slug: str(key.source) for (_, slug), key in resolved.items()}
     spent = spending.by_provider(user, days=SPARK_DAYS, now=now)
@@ -89,7 +88,7 @@ def _card(
     provider: Provider,
     credential: Credential | None,
     source: str,
-    spent: "spending.Spending",
+    spent: spending.Spending,
     demo: quota_bars.Bar | None,
 ) -> Card:
     chip, whose = _standing(provider, credential, source)

@@ -1,0 +1,197 @@
+"""The pages in a real browser: accessible, quiet, as wide as the screen, and usable with and without scripts."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.utils import timezone
+
+from digitalme.accounts import tokens
+from digitalme.accounts.models import User
+from tests.conftest import PASSWORD
+from tests.fakes import FakeProvider
+from tests.web.conftest import GOOD_KEYS, add_call, add_key
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+Visit = Callable[..., Any]
+VARIANTS = [(width, theme) for width in (1280, 390) for theme in ("light", "dark")]
+RULES = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+}
+SIGNED_OUT = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]
+SIGNED_IN = [
+    "/",
+    "/settings/profile/",
+    "/settings/preferences/",
+    "/settings/api/",
+    "/settings/api/openai/key/",
+    "/settings/api/openai/remove/",
+    "/settings/usage/",
+    "/settings/security/",
+    "/accounts/email/",
+    "/accounts/password/change/",
+    "/accounts/logout/",
+    "/accounts/2fa/",
+    "/accounts/2fa/totp/activate/",
+    "/accounts/sessions/",
+]
+
+
+@pytest.fixture(autouse=True)
+def _limits(transactional_db: None) -> None:
+    """What a migration made is emptied between tests that use transactions; make it anew."""
+    from quotas import policy
+
+    policy.ensure_default_tier()
+
+
+@pytest.fixture
+def lived_in(alice: User) -> User:
+    """Somebody with a key, a token and a month of calls."""
+    add_key(alice)
+    tokens.issue(user=alice, name="laptop")
+    now = timezone.now()
+    for day in range(30):
+        slug = "anthropic" if day % 3 else "openai"
+        add_call(alice, at=now - timedelta(days=day, minutes=1), provider=slug, cost=Decimal(day % 7) / 2)
+    return alice
+
+
+def assert_sound(page: Any, width: int) -> None:
+    """No violation of an accessibility rule, nothing in the console, no sideways scroll."""
+    found = Axe().run(page, options=RULES).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+    assert page.complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("path", SIGNED_OUT)
+def test_pages_for_strangers_are_sound(visit: Visit, path: str) -> None:
+    for width, theme in VARIANTS:
+        page = visit(width=width, theme=theme)
+        page.goto(path)
+        assert_sound(page, width)
+
+
+@pytest.mark.parametrize("path", SIGNED_IN)
+def test_pages_of_somebody_signed_in_are_sound(visit: Visit, lived_in: User, path: str) -> None:
+    for width, theme in VARIANTS:
+        page = visit(lived_in, width=width, theme=theme)
+        page.goto(path)
+        assert_sound(page, width)
+
+
+@pytest.mark.parametrize("path", ["/", "/settings/api/", "/settings/usage/", "/settings/security/"])
+def test_pages_of_a_newcomer_are_sound(visit: Visit, charlie: User, path: str) -> None:
+    for width, theme in VARIANTS:
+        page = visit(charlie, width=width, theme=theme)
+        page.goto(path)
+        assert_sound(page, width)
+
+
+def sign_up(page: Any) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Sign up").first.click()
+    page.get_by_label("Email").fill("newcomer@example.com")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password (again)").fill(PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+    page.get_by_role("heading", name="Welcome").wait_for()
+
+
+def submit_key(page: Any, key: str) -> None:
+    page.get_by_label("API key", exact=True).fill(key)
+    page.get_by_role("button", name="Save and test").click()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_from_sign_up_to_a_key_and_back(visit: Visit, provider: FakeProvider, scripts: bool) -> None:
+    page = visit(scripts=scripts, width=390)
+    sign_up(page)
+    page.goto("/settings/api/")
+    card = page.locator("#provider-openai")
+    page.get_by_role("link", name="Add a OpenAI key").or_(page.get_by_role("link", name="Add an OpenAI key")).click()
+    submit_key(page, "wrong")
+    card.get_by_text("This is not a valid API key").wait_for()
+    assert page.get_by_label("API key", exact=True).input_value() == ""
+    submit_key(page, GOOD_KEYS["openai"])
+    page.get_by_text(re.compile(r"Saved\. OpenAI answered in \d+ ms")).wait_for()
+    card.get_by_text("Connected").wait_for()
+    provider.manner.status = 401
+    page.get_by_role("button", name="Test the OpenAI key").click()
+    card.get_by_text("Key rejected").wait_for()
+    page.get_by_role("link", name="Remove the OpenAI key").click()
+    page.get_by_role("button", name="Remove it").click()
+    page.get_by_text("Your OpenAI key is removed.").wait_for()
+    card.get_by_text("No key yet").wait_for()
+    assert GOOD_KEYS["openai"] not in page.content()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_token_is_made_shown_once_and_revoked(visit: Visit, alice: User, scripts: bool) -> None:
+    page = visit(alice, scripts=scripts)
+    page.goto("/settings/security/")
+    page.get_by_label("Name").fill("laptop")
+    page.get_by_role("button", name="Make the token").click()
+    page.get_by_text("“laptop” is ready").wait_for()
+    token = page.locator("#new-token").inner_text().strip()
+    assert tokens.looks_valid(token)
+    page.goto("/settings/security/")
+    assert token not in page.content()
+    page.get_by_role("link", name="Revoke laptop").click()
+    page.get_by_role("button", name="Revoke it").click()
+    page.get_by_text("is revoked").wait_for()
+    page.get_by_text("No tokens yet").wait_for()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_the_first_token_goes_into_the_example(visit: Visit, alice: User, scripts: bool) -> None:
+    page = visit(alice, scripts=scripts)
+    page.goto("/")
+    page.get_by_role("button", name="Make an access token").click()
+    page.get_by_text("Your token is in the examples").wait_for()
+    assert re.search(r"Bearer dm_[0-9A-Za-z]{38}", page.locator("#example-curl").inner_text())
+
+
+def test_what_was_typed_can_be_shown(visit: Visit, alice: User) -> None:
+    page = visit(alice)
+    page.goto("/settings/api/openai/key/")
+    field = page.get_by_label("API key", exact=True)
+    assert field.get_attribute("type") == "password"
+    page.get_by_role("button", name="Show what I typed").click()
+    assert field.get_attribute("type") == "text"
+
+
+def test_a_refusal_does_not_replace_the_card(visit: Visit, alice: User) -> None:
+    credential = add_key(alice)
+    page = visit(alice)
+    page.goto("/settings/api/")
+    credential.delete()
+    page.get_by_role("button", name="Test the OpenAI key").click()
+    page.locator("#notices").get_by_text("no key of your own").wait_for()
+    assert page.locator("#provider-openai").count() == 1
+
+
+def test_markup_in_a_name_is_text(visit: Visit, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(name="<img src=x onerror=alert(1)>")
+    add_call(alice, model="<div hx-get=/settings/ hx-trigger=load>")
+    page = visit(alice)
+    dialogs: list[Any] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for path in ("/", "/settings/usage/"):
+        page.goto(path)
+    assert dialogs == []
+    assert not any(url.endswith(("/x", "/settings/")) for url in asked)
+
+
+def test_the_theme_follows_the_preference_over_the_device(visit: Visit, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(theme="dark")
+    page = visit(alice, theme="light")
+    page.goto("/settings/profile/")
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
