@@ -327,6 +327,8 @@ class Relay:
             )
         except aiohttp.ConnectionTimeoutError:
             raise ProviderUnavailable("The provider did not accept a connection in time.", reason="connect") from None
+        except aiohttp.ClientConnectorError:
+            raise ProviderUnavailable("The provider cannot be reached.", reason="connect") from None
         except TimeoutError:
             raise ProviderUnavailable("The provider did not answer in time.", reason="timeout") from None
         except (aiohttp.ClientError, OSError, ValueError):

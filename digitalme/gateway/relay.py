@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from apikeys.resolution import KeySource
-from providers.metering import Meter
+from providers.metering import Meter, Usage
 from providers.outbound import Relay
 
 from apikeys import resolution
@@ -49,7 +49,17 @@ class Answer(Protocol):
 class Progress:
     """How far a call has come; the settlement reads it on whatever way out the call takes."""
 
-    __slots__ = ("admitted", "error_type", "first_byte", "http_status", "meter", "reached", "started", "status")
+    __slots__ = (
+        "admitted",
+        "delivering",
+        "error_type",
+        "first_byte",
+        "http_status",
+        "meter",
+        "reached",
+        "started",
+        "status",
+    )
 
     def __init__(self, admitted: Admitted) -> None:
         self.admitted = admitted
@@ -57,6 +67,7 @@ class Progress:
         self.first_byte: float | None = None
         self.meter: Meter | None = None
         self.reached = False
+        self.delivering = False
         self.http_status: int | None = None
         self.status = "aborted"
         self.error_type = "client_gone"
@@ -67,26 +78,25 @@ class Progress:
 
     def outcome(self) -> Outcome:
         """Return what there is to settle."""
-        failed = self.http_status is not None and self.http_status >= 400
-        usage = None
-        if self.reached and not failed and self.admitted.call.operation:
-            meter = self.meter or metering.meter(
-                self.admitted.call.operation,
-                stream=self.admitted.call.estimate.stream,
-                hide_usage=False,
-                status=200,
-            )
-            usage = meter.usage(self.admitted.call.estimate)
         return Outcome(
             admitted=self.admitted,
             status=self.status,
             reached=self.reached,
-            usage=usage,
+            usage=self._usage(),
             http_status=self.http_status,
             error_type=self.error_type,
             response_ms=_milliseconds(self.started, time.perf_counter()),
             first_byte_ms=_milliseconds(self.started, self.first_byte) if self.first_byte else None,
         )
+
+    def _usage(self) -> Usage | None:
+        """Return what was consumed. A call that failed before any of its answer was delivered consumed
+        nothing that could be counted; one that ended early consumed its prompt and what came of it."""
+        call = self.admitted.call
+        if not self.reached or call.operation is None or (self.status == "failed" and not self.delivering):
+            return None
+        meter = self.meter or metering.meter(call.operation, stream=call.estimate.stream, hide_usage=False, status=200)
+        return meter.usage(call.estimate)
 
 
 def _milliseconds(start: float, end: float) -> int:
@@ -134,7 +144,11 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     headers = auth.forwardable(request.headers)
     if admitted.key:
         auth.inject(call.provider.manifest, await _open(admitted.key), headers)
-    answer = await upstream.send(call.provider, request.method, request.path_and_query, headers, body)
+    try:
+        answer = await upstream.send(call.provider, request.method, request.path_and_query, headers, body)
+    except ProviderUnavailable as problem:
+        progress.reached = problem.data.get("reason") != "connect"
+        raise
     progress.reached = True
     return answer, hide_usage
 
@@ -155,6 +169,7 @@ async def _stream(progress: Progress, meter: Meter, answer: Answer, headers: Hea
     """Pass each piece on as it arrives. A provider that breaks off ends the stream with an error event
     in its own shape, so that the SDK raises instead of taking half an answer for a whole one."""
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    progress.delivering = answer.status < 400
     try:
         async for chunk in answer.chunks():
             if progress.first_byte is None:
