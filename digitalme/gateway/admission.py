@@ -5,16 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-from apikeys.resolution import KeySource, ResolvedKey
 from django.conf import settings
 from django.db import transaction
-from providers.manifest import Operation
-from providers.metering import Estimate
-from providers.registry import Provider
-from quotas.ledger import Amounts, Granted, Hold, Refused
-from usage.recorder import Record
 
 from apikeys import resolution
+from apikeys.resolution import KeySource, ResolvedKey
 from digitalme.accounts import tokens
 from digitalme.accounts.tokens import Identity
 from digitalme.database import to_nano
@@ -27,8 +22,13 @@ from digitalme.errors import (
     Unauthenticated,
 )
 from providers import pricing
+from providers.manifest import Operation
+from providers.metering import Estimate
+from providers.registry import Provider
 from quotas import ledger
+from quotas.ledger import Amounts, Granted, Hold, Refused
 from usage import recorder
+from usage.recorder import Record
 
 NOTHING = Estimate(requests=0, input_tokens=0, output_tokens=0, model="", stream=False)
 TOKEN_PROBLEMS = {

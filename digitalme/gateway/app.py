@@ -10,10 +10,6 @@ from datetime import UTC
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from providers.manifest import Operation
-from providers.metering import Estimate
-from providers.registry import Provider
-
 from digitalme.accounts import tokens
 from digitalme.database import uuid7
 from digitalme.errors import DigitalMeError, InvalidRequest, NotFound, Unauthenticated
@@ -22,6 +18,9 @@ from digitalme.gateway.admission import NOTHING, Admitted, Call
 from digitalme.gateway.relay import Progress, Request
 from digitalme.gateway.runtime import Runtime
 from providers import metering, refusals, registry
+from providers.manifest import Operation
+from providers.metering import Estimate
+from providers.registry import Provider
 
 log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]

@@ -8,15 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from apikeys.resolution import KeySource
-from providers.metering import Meter, Usage
-from providers.outbound import Relay
-
 from apikeys import resolution
+from apikeys.resolution import KeySource
 from digitalme.errors import DigitalMeError, ProviderUnavailable
 from digitalme.gateway.admission import Admitted
 from digitalme.gateway.settlement import Outcome
 from providers import auth, metering, refusals, sandbox
+from providers.metering import Meter, Usage
+from providers.outbound import Relay
 
 log = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
-from providers.outbound import Relay
 
 from apikeys import keyring
 from digitalme.errors import ProviderUnavailable
@@ -17,6 +16,7 @@ from digitalme.gateway.admission import Admitted, Call
 from digitalme.gateway.batching import Batcher, Queue
 from digitalme.gateway.settlement import Outcome
 from providers import pricing
+from providers.outbound import Relay
 from quotas import ledger
 
 log = logging.getLogger(__name__)

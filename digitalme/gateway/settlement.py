@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db import transaction
-from providers.metering import Usage
-from quotas.ledger import Amounts, Settlement
-from usage.recorder import Record
 
 from apikeys import resolution
 from digitalme.accounts import tokens
 from digitalme.database import to_nano
 from digitalme.gateway.admission import Admitted
 from providers import pricing
+from providers.metering import Usage
 from quotas import ledger
+from quotas.ledger import Amounts, Settlement
 from usage import recorder
+from usage.recorder import Record
 
 log = logging.getLogger(__name__)
 TOUCH_SECONDS = 60
