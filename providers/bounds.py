@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from digitalme.errors import InvalidRequest
+from providers import house
 from providers.counts import Estimate
 from providers.manifest import Operation
 
@@ -120,8 +121,12 @@ def prepare(operation: Operation, body: Mapping[str, Any], *, cap_output: bool) 
     """Return the body to send and whether the event with nothing but usage is to be hidden.
 
     A chat stream is asked to tell its usage. If the house pays (`cap_output`), a missing output limit
-    is set. The given body is never changed; it is returned itself if nothing is to be changed.
+    is set, and InvalidRequest raised for what the body does not bound. The given body is never
+    changed; it is returned itself if nothing is to be changed and the house does not pay: what the
+    house pays for goes out as it was read, since a key that stands twice in JSON may be read either way.
     """
+    if cap_output:
+        house.check(operation, body)
     changes: dict[str, Any] = {}
     if operation.dialect == "openai_chat" and body.get("stream"):
         options = body.get("stream_options") or {}
@@ -132,4 +137,4 @@ def prepare(operation: Operation, body: Mapping[str, Any], *, cap_output: bool) 
         if names and all(body.get(name) is None for name in names):
             changes[names[0]] = DEFAULT_OUTPUT_TOKENS
     given = body if isinstance(body, dict) else dict(body)
-    return ({**given, **changes} if changes else given), "stream_options" in changes
+    return ({**given, **changes} if changes or cap_output else given), "stream_options" in changes

@@ -5,7 +5,8 @@ from typing import Protocol
 from providers.bounds import DEFAULT_OUTPUT_TOKENS, estimate, prepare
 from providers.counts import Estimate, Usage
 from providers.manifest import Operation
-from providers.streams import BodyMeter, EventMeter, NoMeter, reader_for
+from providers.readers import reader_for
+from providers.streams import BodyMeter, EventMeter, NoMeter
 
 __all__ = ["DEFAULT_OUTPUT_TOKENS", "Estimate", "Meter", "Usage", "estimate", "meter", "prepare"]
 

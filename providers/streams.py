@@ -1,166 +1,23 @@
-"""Usage out of answers: whole bodies, and event streams cut anywhere."""
+"""Usage out of answers as they pass: whole bodies, and event streams cut anywhere."""
 
 import json
 import re
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-from providers import counts
 from providers.counts import Estimate, Usage
-from providers.manifest import Dialect
+from providers.readers import USAGE, Reader
 
 MAX_PARSED = 8 * 1024 * 1024
 _TAIL = 64 * 1024
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r){2}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
-_ERROR = re.compile(rb'"error"\s*:\s*\{')
 # The keys under which the dialects stream what a model made.
 _MADE = re.compile(
     rb'"(?:content|refusal|arguments|reasoning|reasoning_content|text|thinking|partial_json|delta)"\s*:\s*'
     rb'"((?:[^"\\]|\\.)*+)"'
 )
 BYTES_PER_TOKEN = 3  # fewer than any common text or code has, so that a guess is not below the truth
-
-
-class Reader:
-    """What one dialect's answers say. Counts stay None until the provider names them."""
-
-    def __init__(self) -> None:
-        self.seen: Usage | None = None
-        self.model = ""
-        self.failed = ""
-        self.finished = False
-
-    def body(self, value: Mapping[str, Any]) -> None:
-        """Read a whole answer."""
-        raise NotImplementedError
-
-    def wants(self, data: bytes) -> bool:
-        """Whether an event can hold anything but a piece of content: a cheap test on its bytes."""
-        raise NotImplementedError
-
-    def event(self, value: Mapping[str, Any]) -> bool:
-        """Read an event; return True if it carries usage and nothing else."""
-        raise NotImplementedError
-
-    def _named(self, value: Mapping[str, Any]) -> None:
-        if not self.model and isinstance(value.get("model"), str):
-            self.model = value["model"]
-
-    def _error(self, error: Any) -> bool:
-        if not isinstance(error, Mapping):
-            return False
-        kind = error.get("type") or error.get("code")
-        self.failed = kind[:64] if isinstance(kind, str) and kind else "error"
-        return True
-
-
-class OpenAIReader(Reader):
-    """Chat completions and embeddings."""
-
-    def body(self, value: Mapping[str, Any]) -> None:
-        self._named(value)
-        self._error(value.get("error"))
-        self._usage(value)
-
-    def wants(self, data: bytes) -> bool:
-        return not self.model or _USAGE.search(data) is not None or _ERROR.search(data) is not None
-
-    def event(self, value: Mapping[str, Any]) -> bool:
-        self._named(value)
-        self._error(value.get("error"))
-        return self._usage(value) and value.get("choices") == []
-
-    def _usage(self, value: Mapping[str, Any]) -> bool:
-        usage = value.get("usage")
-        if not isinstance(usage, Mapping):
-            return False
-        self.seen = counts.of_openai(usage, self.model, value.get("service_tier"))
-        return True
-
-
-class ResponsesReader(Reader):
-    """Responses: the closing events carry the whole response, usage included."""
-
-    ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
-
-    def body(self, value: Mapping[str, Any]) -> None:
-        self._named(value)
-        if value.get("status") == "failed" and not self._error(value.get("error")):
-            self.failed = "failed"
-        usage = value.get("usage")
-        if isinstance(usage, Mapping):
-            self.seen = counts.of_openai(usage, self.model, value.get("service_tier"))
-
-    def wants(self, data: bytes) -> bool:
-        return not self.model or b'"usage"' in data or b'"error"' in data or b'"response.failed"' in data
-
-    def event(self, value: Mapping[str, Any]) -> bool:
-        kind = value.get("type")
-        response = value.get("response")
-        if isinstance(response, Mapping):
-            self.body(response)
-        if kind in self.ENDS:
-            self.finished = True
-        if kind == "response.failed":
-            self.failed = self.failed or "failed"
-        if kind == "error":
-            self._error(value.get("error") if isinstance(value.get("error"), Mapping) else value)
-            if self.failed == "error" and isinstance(value.get("code"), str):
-                self.failed = value["code"][:64] or "error"
-        return False
-
-
-class AnthropicReader(Reader):
-    """Messages: usage comes in two parts, and the later one is cumulative."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._merged: dict[str, Any] = {}
-
-    def body(self, value: Mapping[str, Any]) -> None:
-        self._named(value)
-        if value.get("type") == "error":
-            self._error(value.get("error"))
-        self._merge(value.get("usage"))
-
-    def wants(self, data: bytes) -> bool:
-        return b'"usage"' in data or b'"error"' in data or b'"message_stop"' in data
-
-    def event(self, value: Mapping[str, Any]) -> bool:
-        kind = value.get("type")
-        if kind == "message_start" and isinstance(value.get("message"), Mapping):
-            self.body(value["message"])
-        elif kind == "message_delta":
-            self._merge(value.get("usage"))
-        elif kind == "message_stop":
-            self.finished = True
-        elif kind == "error":
-            self._error(value.get("error"))
-        return False
-
-    def _merge(self, usage: Any) -> None:
-        """Overwrite, do not add; a count that is null in the later part keeps its first value."""
-        if not isinstance(usage, Mapping):
-            return
-        self._merged.update({key: value for key, value in usage.items() if value is not None})
-        self.seen = counts.of_anthropic(self._merged, self.model)
-
-
-_READERS: dict[Dialect, type[Reader]] = {
-    "openai_chat": OpenAIReader,
-    "openai_embeddings": OpenAIReader,
-    "openai_responses": ResponsesReader,
-    "anthropic_messages": AnthropicReader,
-}
-
-
-def reader_for(dialect: Dialect) -> Reader | None:
-    """Return a new reader, or None for what is not metered in tokens."""
-    kind = _READERS.get(dialect)
-    return kind() if kind else None
 
 
 class NoMeter:
@@ -218,12 +75,11 @@ class BodyMeter:
         """Return the provider's numbers, or the estimate where it gave none."""
         if self._reader.seen is not None:
             return _with_model(self._reader.seen, estimate)
-        return Usage(
-            estimate.input_tokens if self.finished and not self.failed else 0,
-            min(estimate.output_tokens, -(-self._size // BYTES_PER_TOKEN)),
-            model=self._reader.model or estimate.model,
-            counted_by="estimated",
-        )
+        model = self._reader.model or estimate.model
+        if self._reader.failed:
+            return Usage(0, 0, model=model)
+        made = min(estimate.output_tokens, -(-self._size // BYTES_PER_TOKEN))
+        return Usage(estimate.input_tokens, made, model=model, counted_by="estimated")
 
     def _read_whole(self, body: bytes) -> None:
         try:
@@ -244,7 +100,7 @@ class BodyMeter:
         self.failed = events.failed
 
     def _read_tail(self, tail: bytes) -> None:
-        found = list(_USAGE.finditer(tail))
+        found = list(USAGE.finditer(tail))
         if not found:
             return
         try:
@@ -267,8 +123,7 @@ def _plain(body: bytes) -> bytes:
 def _with_model(usage: Usage, estimate: Estimate) -> Usage:
     if usage.model:
         return usage
-    values = {name: getattr(usage, name) for name in Usage.__slots__}
-    return Usage(**{**values, "model": estimate.model})
+    return replace(usage, model=estimate.model)
 
 
 class EventMeter:
@@ -283,7 +138,8 @@ class EventMeter:
         self.finished = False
         self._reader = reader
         self._hide = hide_usage
-        self._tail = b""
+        self._held: list[bytes] = []  # an event's pieces, joined only when its end can be among them
+        self._held_bytes = 0
         self._lost = False
         self._begun = False
         self._events = 0
@@ -293,24 +149,33 @@ class EventMeter:
         """Read the events that are complete with this piece."""
         if self._lost:
             return chunk
-        buffer = self._tail + chunk if self._tail else chunk
+        if self._held and b"\n" not in chunk and b"\r" not in chunk:
+            self._hold(chunk)
+            return self._give_up(chunk) if self._held_bytes > MAX_PARSED else b"" if self._hide else chunk
+        buffer = b"".join((*self._held, chunk)) if self._held else chunk
+        if buffer.find(b"\n\n") == len(buffer) - 2 > 0 and b"\r" not in buffer:
+            # One whole event in one piece: by far the most common case.
+            self._held, self._held_bytes = [], 0
+            passed = b"" if self._event(buffer) else buffer
+            return passed if self._hide else chunk
         cut = _last_break(buffer)
-        self._tail = buffer[cut:]
+        self._held, self._held_bytes = [], 0
+        if cut < len(buffer):
+            self._hold(buffer[cut:])
         dropped = self._read(buffer[:cut]) if cut else []
-        if len(self._tail) > MAX_PARSED:
-            return self._give_up(buffer, chunk, dropped)
-        if not self._hide:
-            return chunk
-        return _without(buffer[:cut], dropped)
+        passed = _without(buffer[:cut], dropped) if self._hide else chunk
+        return passed + self._give_up(b"") if self._held_bytes > MAX_PARSED else passed
 
     def end(self) -> bytes:
         """Read what is left: a last event may lack its blank line, and an answer may not be a stream."""
-        rest, self._tail = self._tail, b""
+        rest = b"".join(self._held)
+        self._held, self._held_bytes = [], 0
         if rest and not self._begun and rest.lstrip()[:1] in (b"{", b"\x1f", b""):
             whole = BodyMeter(self._reader)
             whole.feed(rest)
             whole.end()
             self.finished, self.failed = True, whole.failed
+            self._made += len(rest)
             return rest if self._hide else b""
         dropped = self._read(rest) if rest else []
         return _without(rest, dropped) if self._hide else b""
@@ -321,18 +186,25 @@ class EventMeter:
         delivered = max(self._events, -(-self._made // BYTES_PER_TOKEN))
         if seen is None:
             model = self._reader.model or estimate.model
+            if self._reader.failed and not delivered:
+                return Usage(0, 0, model=model)
             return Usage(estimate.input_tokens, delivered, model=model, counted_by="estimated")
         if not self.finished and seen.output_tokens < delivered:
-            values = {name: getattr(seen, name) for name in Usage.__slots__}
-            seen = Usage(**{**values, "output_tokens": delivered, "counted_by": "estimated"})
+            seen = replace(seen, output_tokens=delivered, counted_by="estimated")
         return _with_model(seen, estimate)
 
-    def _give_up(self, buffer: bytes, chunk: bytes, dropped: list[tuple[int, int]]) -> bytes:
-        """An event of many megabytes is not read; from here on everything passes unread."""
+    def _hold(self, piece: bytes) -> None:
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+
+    def _give_up(self, chunk: bytes) -> bytes:
+        """An event of many megabytes is not read; from here on everything passes unread. Return what
+        is to be passed on of what was held, `chunk` being its last piece."""
+        held = b"".join(self._held)
         self._lost = True
-        self._made += len(self._tail)
-        self._tail = b""
-        return _without(buffer, dropped) if self._hide else chunk
+        self._made += self._held_bytes
+        self._held, self._held_bytes = [], 0
+        return held if self._hide else chunk
 
     def _read(self, block: bytes) -> list[tuple[int, int]]:
         """Read whole events; return the spans of those that only carry usage."""
@@ -354,8 +226,7 @@ class EventMeter:
         if data == b"[DONE]":
             self.finished = self._reader.finished = True
             return False
-        made = sum(map(len, _MADE.findall(data)))
-        if made:
+        if self._reader.makes(data) and (made := sum(map(len, _MADE.findall(data)))):
             self._made += made
             self._events += 1
         if not self._reader.wants(data):
@@ -393,9 +264,13 @@ def _last_break(buffer: bytes) -> int:
 
 def _data_of(event: bytes) -> bytes:
     """Return an event's data: its data lines joined; comments and other fields are left out."""
-    event = event.strip(b"\r\n")
-    if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
-        return event[6:]
+    at = event.find(b"data:")
+    if at < 0:
+        return b""
+    if at == 0 or event[at - 1] == 0x0A:
+        rest = event[at + 5 :].strip(b"\r\n")
+        if b"\n" not in rest and b"\r" not in rest:
+            return rest.lstrip(b" ")
     lines = []
     for line in _LINE_END.split(event):
         if line.startswith(b"data:"):
