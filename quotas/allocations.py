@@ -104,3 +104,28 @@ def _row(need: Need, now: datetime, after: datetime | None) -> Allocation:
         period_end=end,
         **_allowed(need.spec),
     )
+
+
+def prepare(*, now: datetime, ahead: timedelta, at_once: int = 500) -> int:
+    """Make the rows that follow on those which end within `ahead`; return how many there were to make.
+
+    Only where something was used: who was away makes no work.
+    """
+    ending = Allocation.objects.filter(
+        period_start__lte=now, period_end__gt=now, period_end__lte=now + ahead, is_active=True
+    ).exclude(used_requests=0, used_tokens=0)
+    places = ending.order_by("id").values_list("user_id", "user__time_zone", "type", "provider", "period_end")
+    total, rows = 0, list(places)
+    for first in range(0, len(rows), at_once):
+        batch = rows[first : first + at_once]
+        limits = policy.limits_for({row[0] for row in batch})
+        by_end: dict[datetime, list[Need]] = {}
+        for user_id, zone, type_, provider, end in batch:
+            spec = policy.spec_of(limits.get(user_id, []), type_, provider)
+            if spec:
+                by_end.setdefault(end, []).append(Need(user_id, zone, spec))
+        for end, needs in by_end.items():
+            total += len(needs)
+            with transaction.atomic():
+                open_rows(needs, end)
+    return total

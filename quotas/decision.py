@@ -1,13 +1,15 @@
 """May a call start? A pure function of the limits, what the call can reach, and who pays."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 from quotas.models import Binds
 
 DIMENSIONS = ("requests", "tokens", "cost")
+_SYSTEM, _OWN, _ALL = Binds.SYSTEM.value, Binds.OWN.value, Binds.ALL.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,12 @@ class Amounts:
 
     def __sub__(self, other: "Amounts") -> "Amounts":
         return Amounts(self.requests - other.requests, self.tokens - other.tokens, self.cost - other.cost)
+
+
+@lru_cache(4096)
+def _limited(allowed: tuple[int | None, int | None, int | None]) -> tuple[tuple[int, int], ...]:
+    """Return (place, amount) of the dimensions that are limited at all."""
+    return tuple((place, amount) for place, amount in enumerate(allowed) if amount is not None)
 
 
 @dataclass(slots=True)
@@ -35,6 +43,10 @@ class AllocationState:
     used: list[int]
     resets_at: datetime
     is_active: bool = True
+    limited: tuple[tuple[int, int], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.limited = _limited(self.allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,45 +66,50 @@ class Standing:
         return max(0, self.allowed - self.used)
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """The limit that leaves no room for a call."""
+
+    allocation: AllocationState
+    standing: Standing
+
+
 def binds(allocation: AllocationState, provider: str, own_key: bool) -> bool:
     """Tell whether this allocation counts a call to the provider on an own key or on the house's."""
-    if not allocation.is_active or allocation.provider not in ("", provider):
+    if not allocation.is_active or (allocation.provider and allocation.provider != provider):
         return False
-    return allocation.binds == Binds.ALL or (allocation.binds == Binds.OWN) is own_key
+    return allocation.binds == _ALL or allocation.binds == (_OWN if own_key else _SYSTEM)
 
 
-def decide(allocations: Sequence[AllocationState], estimate: Amounts) -> Standing | None:
+def decide(allocations: Sequence[AllocationState], estimate: Amounts) -> Obstacle | None:
     """Return the first limit that leaves no room for the estimate, or None if every one does.
 
     All or nothing: a call starts only if all limits in all three dimensions can bear all that it can
-    reach. An exhausted limit also refuses what costs nothing in that dimension only if the call
-    would raise it.
+    reach. A limit that is used up refuses only what would raise it.
     """
     wanted = (estimate.requests, estimate.tokens, estimate.cost)
     for allocation in allocations:
-        for place, dimension in enumerate(DIMENSIONS):
-            allowed = allocation.allowed[place]
-            if allowed is not None and wanted[place] and allocation.used[place] + wanted[place] > allowed:
-                return _standing(allocation, place, dimension, allowed)
+        used = allocation.used
+        for place, allowed in allocation.limited:
+            if wanted[place] and used[place] + wanted[place] > allowed:
+                return Obstacle(allocation, _standing(allocation, place, allowed))
     return None
 
 
 def tightest(allocations: Iterable[AllocationState]) -> Standing | None:
     """Return the limit of which the smallest share is left; None if nothing is limited."""
-    found: Standing | None = None
+    found: tuple[AllocationState, int, int] | None = None
     least = 2.0
     for allocation in allocations:
-        for place, dimension in enumerate(DIMENSIONS):
-            allowed = allocation.allowed[place]
-            if allowed is None:
-                continue
-            share = (allowed - allocation.used[place]) / allowed if allowed else 0.0
+        used = allocation.used
+        for place, allowed in allocation.limited:
+            share = (allowed - used[place]) / allowed if allowed else 0.0
             if share < least:
-                least, found = share, _standing(allocation, place, dimension, allowed)
-    return found
+                least, found = share, (allocation, place, allowed)
+    return _standing(*found) if found else None
 
 
-def _standing(allocation: AllocationState, place: int, dimension: str, allowed: int) -> Standing:
+def _standing(allocation: AllocationState, place: int, allowed: int) -> Standing:
     return Standing(
-        allocation.type, allocation.provider, dimension, allowed, allocation.used[place], allocation.resets_at
+        allocation.type, allocation.provider, DIMENSIONS[place], allowed, allocation.used[place], allocation.resets_at
     )

@@ -87,11 +87,13 @@ def specs(limits: Iterable[Limit], provider: str) -> list[LimitSpec]:
     one of the same type for each provider."""
     limits = list(limits)
     named = {limit.type for limit in limits if limit.provider == provider}
-    return [
-        _spec(limit, provider if limit.provider == EACH_PROVIDER else limit.provider)
-        for limit in limits
-        if limit.provider in (ALL_PROVIDERS, provider) or (limit.provider == EACH_PROVIDER and limit.type not in named)
-    ]
+    found = []
+    for limit in limits:
+        if limit.provider in (ALL_PROVIDERS, provider):
+            found.append(_spec(limit, limit.provider))
+        elif limit.provider == EACH_PROVIDER and provider != ALL_PROVIDERS and limit.type not in named:
+            found.append(_spec(limit, provider))
+    return found
 
 
 def spec_of(limits: Iterable[Limit], type: str, provider: str) -> LimitSpec | None:

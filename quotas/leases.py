@@ -1,0 +1,174 @@
+"""The holds of running calls, in hand-written SQL."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from digitalme.database import as_uuid, parameters, placeholders, rows_of_placeholders
+from quotas.decision import Amounts
+from quotas.rows import moment, same_id
+
+LEASE_SECONDS = 60
+RENEW_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a call may reach at most, and the facts that its lease keeps for the sweep."""
+
+    request_id: UUID
+    user_id: UUID
+    provider: str
+    operation: str
+    model: str
+    key_source: str
+    estimate: Amounts
+    time_zone: str = "UTC"
+    token_id: UUID | None = None
+    team_id: UUID | None = None
+    credential_id: UUID | None = None
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFacts:
+    """An expired lease: all that is known of a call whose process is gone."""
+
+    request_id: UUID
+    user_id: UUID
+    token_id: UUID | None
+    team_id: UUID | None
+    credential_id: UUID | None
+    provider: str
+    operation: str
+    model: str
+    key_source: str
+    tag: str
+    allocation_ids: tuple[UUID, ...]
+    reserved: Amounts
+    created_at: datetime
+
+
+_COLUMNS = (
+    "id, user_id, token_id, team_id, credential_id, provider, operation, model, key_source, tag, allocations,"
+    " reserved_requests, reserved_tokens, reserved_cost, created_at, expires_at"
+)
+_WIDTH = _COLUMNS.count(",") + 1
+
+
+def insert(granted: Sequence[tuple[Hold, tuple[UUID, ...]]], now: datetime) -> None:
+    """Write the leases of holds that are booked on these allocations, in one statement."""
+    # Both times are the same in all rows, so they are made ready once.
+    begin, end = parameters([now, now + timedelta(seconds=LEASE_SECONDS)])
+    values: list[Any] = []
+    for hold, ids in granted:
+        estimate = hold.estimate
+        values += (hold.request_id, hold.user_id, hold.token_id, hold.team_id, hold.credential_id)
+        values += (hold.provider, hold.operation, hold.model, hold.key_source, hold.tag, _json(ids))
+        values += (estimate.requests, estimate.tokens, estimate.cost, begin, end)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO quotas_lease ({_COLUMNS}) VALUES {rows_of_placeholders(len(granted), _WIDTH)}",  # noqa: S608
+            parameters(values),
+        )
+
+
+def delete(request_ids: Collection[UUID]) -> dict[UUID, tuple[tuple[UUID, ...], Amounts]]:
+    """End leases; return the allocations and amounts of those that were there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"DELETE FROM quotas_lease WHERE id IN ({placeholders(len(request_ids))})"  # noqa: S608
+            " RETURNING id, allocations, reserved_requests, reserved_tokens, reserved_cost",
+            parameters(request_ids),
+        )
+        return {
+            row[0] if isinstance(row[0], UUID) else UUID(row[0]): (_ids(row[1]), Amounts(row[2], row[3], row[4]))
+            for row in cursor.fetchall()
+        }
+
+
+def renew(request_ids: Collection[UUID], *, now: datetime) -> int:
+    """Let the leases of running calls live for another LEASE_SECONDS; return how many there were."""
+    if not request_ids:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE quotas_lease SET expires_at = %s WHERE id IN ({placeholders(len(request_ids))})",  # noqa: S608
+            parameters([now + timedelta(seconds=LEASE_SECONDS), *request_ids]),
+        )
+        return int(cursor.rowcount)
+
+
+def expired(*, now: datetime, limit: int = 500) -> list[LeaseFacts]:
+    """Lock and return leases that ran out, leaving those that another sweep or a settlement is at."""
+    skip = "" if connection.vendor == "sqlite" else " FOR UPDATE SKIP LOCKED"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM quotas_lease WHERE expires_at <= %s"  # noqa: S608
+            f" ORDER BY id LIMIT %s{skip}",
+            parameters([now, limit]),
+        )
+        return [_facts(row) for row in cursor.fetchall()]
+
+
+def held_per_allocation(user_ids: Collection[UUID]) -> dict[UUID, Amounts]:
+    """Return what the running calls of these users hold on each allocation."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT allocations, SUM(reserved_requests), SUM(reserved_tokens), SUM(reserved_cost)"  # noqa: S608
+            f" FROM quotas_lease WHERE user_id IN ({placeholders(len(user_ids))}) GROUP BY allocations",
+            parameters(user_ids),
+        )
+        return sums((_ids(row[0]), Amounts(int(row[1]), int(row[2]), int(row[3]))) for row in cursor.fetchall())
+
+
+def sums(changes: Iterable[tuple[Collection[UUID], Amounts]]) -> dict[UUID, Amounts]:
+    """Add up by allocation amounts that each go to several of them."""
+    totals: dict[UUID, list[int]] = {}
+    for ids, amounts in changes:
+        for one in ids:
+            total = totals.setdefault(one, [0, 0, 0])
+            total[0] += amounts.requests
+            total[1] += amounts.tokens
+            total[2] += amounts.cost
+    return {one: Amounts(*total) for one, total in totals.items()}
+
+
+def _facts(row: tuple[Any, ...]) -> LeaseFacts:
+    return LeaseFacts(
+        request_id=same_id(row[0]),
+        user_id=same_id(row[1]),
+        token_id=as_uuid(row[2]),
+        team_id=as_uuid(row[3]),
+        credential_id=as_uuid(row[4]),
+        provider=row[5],
+        operation=row[6],
+        model=row[7],
+        key_source=row[8],
+        tag=row[9],
+        allocation_ids=_ids(row[10]),
+        reserved=Amounts(row[11], row[12], row[13]),
+        created_at=moment(row[14]),
+    )
+
+
+@lru_cache(8192)
+def _json(ids: tuple[UUID, ...]) -> str:
+    return json.dumps([str(one) for one in ids])
+
+
+def _ids(value: Any) -> tuple[UUID, ...]:
+    """Both databases hand JSON over as text to hand-written SQL: SQLite's has no other type, and Django
+    registers its own plain loader with PostgreSQL's driver."""
+    return _parsed(value) if isinstance(value, str) else tuple(UUID(one) for one in value)
+
+
+@lru_cache(8192)
+def _parsed(text: str) -> tuple[UUID, ...]:
+    return tuple(UUID(one) for one in json.loads(text))

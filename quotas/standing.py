@@ -1,0 +1,93 @@
+"""How a user's limits stand now, for pages and the API."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from digitalme.accounts.models import User
+from digitalme.database import from_nano
+from providers import registry
+from quotas import allocations, leases, policy
+from quotas.decision import Amounts
+from quotas.models import ALL_PROVIDERS, Allocation, Limit, LimitType
+from quotas.periods import period
+from quotas.policy import LimitKey, LimitSpec
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaStanding:
+    """One limit in its current period. `used_*` includes `held_*`, what running calls may still reach.
+    An empty `allowed_*` is unlimited; cost is in US dollars."""
+
+    type: str
+    label: str
+    provider: str
+    binds: str
+    allowed_requests: int | None
+    allowed_tokens: int | None
+    allowed_cost: Decimal | None
+    resets_at: datetime
+    used_requests: int = 0
+    used_tokens: int = 0
+    used_cost: Decimal = Decimal(0)
+    held_requests: int = 0
+    held_tokens: int = 0
+    held_cost: Decimal = Decimal(0)
+
+
+def standings(user: User, now: datetime) -> list[QuotaStanding]:
+    """Return every limit that binds the user's calls; one whose row does not exist yet has used nothing."""
+    rows = allocations.current_rows([user.id], now)
+    held = leases.held_per_allocation([user.id])
+    found = [_counted(row, held.get(row.id, Amounts())) for row in rows if row.is_active]
+    there = {LimitKey(row.type, row.provider) for row in rows}
+    limits = policy.limits_for([user.id]).get(user.id, [])
+    found += [_untouched(spec, user, now) for spec in _all_specs(limits) if spec.key not in there]
+    order = LimitType.values
+    return sorted(found, key=lambda one: (order.index(one.type), one.provider))
+
+
+def _all_specs(limits: Iterable[Limit]) -> list[LimitSpec]:
+    limits = list(limits)
+    slugs = [provider.slug for provider in registry.all_providers()]
+    by_key = {spec.key: spec for slug in [ALL_PROVIDERS, *slugs] for spec in policy.specs(limits, slug)}
+    return list(by_key.values())
+
+
+def _counted(row: Allocation, held: Amounts) -> QuotaStanding:
+    return QuotaStanding(
+        type=row.type,
+        label=_label(row.type, row.provider),
+        provider=row.provider,
+        binds=row.binds,
+        allowed_requests=row.allowed_requests,
+        allowed_tokens=row.allowed_tokens,
+        allowed_cost=row.allowed_cost,
+        resets_at=row.period_end,
+        used_requests=row.used_requests,
+        used_tokens=row.used_tokens,
+        used_cost=row.used_cost,
+        held_requests=held.requests,
+        held_tokens=held.tokens,
+        held_cost=from_nano(held.cost),
+    )
+
+
+def _untouched(spec: LimitSpec, user: User, now: datetime) -> QuotaStanding:
+    return QuotaStanding(
+        type=spec.type,
+        label=_label(spec.type, spec.provider),
+        provider=spec.provider,
+        binds=spec.binds,
+        allowed_requests=spec.requests,
+        allowed_tokens=spec.tokens,
+        allowed_cost=spec.cost,
+        resets_at=period(spec.type, now, user.time_zone)[1],
+    )
+
+
+def _label(type_: str, provider: str) -> str:
+    names = {one.slug: one.name for one in registry.all_providers()}
+    kind = str(LimitType(type_).label)
+    return f"{kind}, {names.get(provider, provider)}" if provider else kind
