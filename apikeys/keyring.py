@@ -17,6 +17,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from django.conf import settings
 
 KEY_BYTES = 32
+FINGERPRINT_KEY_ID = "fp1"
+# 32 random bytes have about 30 different values; fewer than 12 do not happen by chance.
+MIN_DISTINCT_BYTES = 12
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 # Digests of keys that stand in examples; whoever copies one has no secret.
 _SAMPLES = frozenset(
@@ -28,6 +31,7 @@ _SAMPLES = frozenset(
         bytes(range(32)),
     )
 )
+_NOT_SET = "DIGITALME_MASTER_KEYS is not set. Make one with: python manage.py generate_master_key"
 
 
 class UnusableKey(Exception):
@@ -69,37 +73,48 @@ class KeyRing:
 
 
 def ring() -> KeyRing:
-    """Return the process's key ring. Raises UnusableKey with a sentence an operator can act on."""
-    return _load(settings.DIGITALME_MASTER_KEYS, settings.DIGITALME_FINGERPRINT_KEY, settings.DIGITALME_AUDIT_KEY)
+    """Return the process's key ring; other settings make another one.
+
+    Raises UnusableKey with a sentence an operator can act on.
+    """
+    return load(settings)
+
+
+def load(source: Any) -> KeyRing:
+    """Return the key ring of these settings. Raises UnusableKey."""
+    return _load(source.DIGITALME_MASTER_KEYS, source.DIGITALME_FINGERPRINT_KEY, source.DIGITALME_AUDIT_KEY)
 
 
 @lru_cache(maxsize=4)
 def _load(masters: str, fingerprint: str, audit: str) -> KeyRing:
     by_id = _masters(masters)
     fingerprint_key = _decoded("DIGITALME_FINGERPRINT_KEY", fingerprint)
-    audit_key = _decoded("DIGITALME_AUDIT_KEY", audit)
-    everything = [*by_id.values(), fingerprint_key, audit_key]
-    if len(set(everything)) < len(everything):
-        raise UnusableKey(
-            "Two of the house's keys are the same: each master, the fingerprint and the audit key differ."
-        )
+    everything = {f"the master key '{key_id}'": key for key_id, key in by_id.items()}
+    everything["DIGITALME_FINGERPRINT_KEY"] = fingerprint_key
+    everything["DIGITALME_AUDIT_KEY"] = _decoded("DIGITALME_AUDIT_KEY", audit)
+    for (one, key), (other, twin) in itertools.combinations(everything.items(), 2):
+        if key == twin:
+            raise UnusableKey(f"The same key stands twice, as {one} and as {other}. Make one of them anew.")
     roots = {key_id: _expand(master, b"digitalme/v1/enc-root") for key_id, master in by_id.items()}
-    return KeyRing(next(iter(by_id)), by_id, roots, "fp1", fingerprint_key)
+    return KeyRing(next(iter(by_id)), by_id, roots, FINGERPRINT_KEY_ID, fingerprint_key)
+
+
+def is_key_id(text: str) -> bool:
+    """Tell whether a master may be called that."""
+    return _KEY_ID.fullmatch(text) is not None
 
 
 def _masters(text: str) -> dict[str, bytes]:
-    if not text.strip():
-        raise UnusableKey("DIGITALME_MASTER_KEYS is not set. Make a key with: python manage.py generate_master_key")
     masters: dict[str, bytes] = {}
-    for entry in text.replace("\n", ",").split(","):
-        if not entry.strip():
-            continue
+    for entry in filter(str.strip, text.replace("\n", ",").split(",")):
         key_id, colon, encoded = entry.strip().partition(":")
-        if not colon or not _KEY_ID.fullmatch(key_id):
+        if not colon or not is_key_id(key_id):
             raise UnusableKey("DIGITALME_MASTER_KEYS must read id:base64,id:base64; one entry has no usable id.")
         if key_id in masters:
             raise UnusableKey(f"DIGITALME_MASTER_KEYS names the id '{key_id}' twice.")
         masters[key_id] = _decoded(f"The master key '{key_id}'", encoded)
+    if not masters:
+        raise UnusableKey(_NOT_SET)
     return masters
 
 
@@ -109,7 +124,7 @@ def _decoded(name: str, encoded: str) -> bytes:
     except (binascii.Error, ValueError):
         raise UnusableKey(f"{name} is not valid base64.") from None
     if not key:
-        raise UnusableKey(f"{name} is not set. Make one with: python manage.py generate_master_key")
+        raise UnusableKey(f"{name} is not set. Make one with: python manage.py generate_master_key --bare")
     if len(key) < KEY_BYTES:
         raise UnusableKey(f"{name} is too short: it needs at least {KEY_BYTES} random bytes.")
     if _is_repeated(key) or hashlib.sha256(key[:KEY_BYTES]).hexdigest() in _SAMPLES:
@@ -118,7 +133,9 @@ def _decoded(name: str, encoded: str) -> bytes:
 
 
 def _is_repeated(key: bytes) -> bool:
-    """Tell whether the bytes repeat a short pattern or count up or down."""
+    """Tell whether the bytes are few, repeat a short pattern, or count up or down."""
+    if len(set(key)) < MIN_DISTINCT_BYTES:
+        return True
     steps = {(following - byte) % 256 for byte, following in itertools.pairwise(key)}
     return len(steps) == 1 or any(key == (key[:length] * len(key))[: len(key)] for length in range(1, 17))
 

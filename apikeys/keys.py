@@ -1,153 +1,189 @@
-"""Add, replace, switch off and remove keys."""
+"""Add, replace, switch off and remove keys. Plaintext passes through here on its way to the vault only."""
 
 import base64
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from apikeys import keyring, vault
-from apikeys.keyring import KeyRing
 from apikeys.models import Credential, OwnerSalt
 from apikeys.vault import Context
-from digitalme.accounts.models import Team, User
-from digitalme.database import uuid7
+from digitalme.accounts.models import User
 from digitalme.errors import InvalidKeyFormat, InvalidRequest, KeyNotFound
 from providers import auth
 from providers.registry import Provider
 from providers.secrets import Secret
 
 MIN_LENGTH_FOR_HINT = 20
+HINT_LENGTH = 4
+MAX_NAME_LENGTH = 100
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who a key belongs to: one user, one team, or the house."""
+    """Who a key belongs to: one user, one team, or the house, which has no id."""
 
-    user: User | None = None
-    team: Team | None = None
+    kind: Literal["user", "team", "system"]
+    id: UUID | None = None
 
-    @property
-    def name(self) -> str:
+    def __post_init__(self) -> None:
+        if self.kind not in ("user", "team", "system") or (self.id is None) != (self.kind == "system"):
+            raise ValueError("An owner is a user or a team with its id, or the system without one.")
+
+    def __str__(self) -> str:
         """The immutable name that the vault binds secrets to."""
-        if self.user:
-            return f"user:{self.user.id}"
-        return f"team:{self.team.id}" if self.team else "system"
+        return "system" if self.kind == "system" else f"{self.kind}:{self.id}"
 
     @property
-    def lookup(self) -> dict[str, object]:
+    def columns(self) -> dict[str, Any]:
         """The columns of Credential that say so."""
-        return {"user": self.user, "team": self.team, "is_system": self.user is None and self.team is None}
+        return {
+            "user_id": self.id if self.kind == "user" else None,
+            "team_id": self.id if self.kind == "team" else None,
+            "is_system": self.kind == "system",
+        }
 
 
-SYSTEM = Owner()
+SYSTEM = Owner("system")
 
 
+@sensitive_variables("fields", "secrets")
 def set_key(
-    *, owner: Owner, provider: Provider, fields: Mapping[str, str], label: str = "", display_name: str = ""
-) -> tuple[Credential, bool]:
-    """Add the owner's key for a provider, or replace it; return it and whether it is new.
+    *,
+    actor: User | None,
+    owner: Owner,
+    provider: Provider,
+    fields: Mapping[str, str],
+    label: str = "",
+    display_name: str = "",
+) -> Credential:
+    """Add the owner's key for a provider, or replace it under the same id; the very next call uses it.
 
-    The very next call uses it. Raises InvalidKeyFormat, without the value in its message, if a field
-    cannot be what the provider gives out, and InvalidRequest if a field is missing or unknown.
+    `actor` is who does it, None for the command line. Raises InvalidKeyFormat, which never has the
+    value, for a field that cannot be what the provider gives out (data["field"] names it), and
+    InvalidRequest for unknown fields, a label, or a provider that needs no key.
     """
     secrets = checked(provider, fields)
-    try:
-        return _set_key(owner, provider, secrets, label, display_name)
-    except IntegrityError:  # somebody added the same one a moment ago: now it can be replaced
-        return _set_key(owner, provider, secrets, label, display_name)
+    if label:
+        raise InvalidRequest(f"{provider.name} takes one key per owner, without a label.")
+    if len(display_name) > MAX_NAME_LENGTH:
+        raise InvalidRequest(f"The name of a key has up to {MAX_NAME_LENGTH} characters.")
+    salt = _salt(owner)
+    vault.warm_up(str(owner), bytes(salt.salt))
+    credential = _store(owner, salt, provider, secrets, display_name)
+    log.info("Key set: %s", _facts(credential, actor))
+    return credential
 
 
+@sensitive_variables("fields", "found")
 def checked(provider: Provider, fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return the fields as secrets, each of them clean and of the provider's form."""
-    known = {field.name: field for field in provider.manifest.fields}
-    if not known:
+    """Return the fields as secrets, each of them clean and of the provider's form. Raises as set_key."""
+    if not provider.needs_key:
         raise InvalidRequest(f"{provider.name} needs no key.")
-    if unknown := set(fields) - set(known):
-        raise InvalidRequest(f"{provider.name} has no field {', '.join(sorted(unknown))!r}.")
-    secrets = {}
-    for name, field in known.items():
-        value = auth.clean_key(fields.get(name, ""))
-        auth.check_format(field, value)
-        secrets[name] = Secret(value)
-    return secrets
+    known = [field.name for field in provider.manifest.fields]
+    if set(fields) - set(known):
+        raise InvalidRequest(f"A key of {provider.name} has these fields and no others: {', '.join(known)}.")
+    found = {}
+    for field in provider.manifest.fields:
+        try:
+            value = auth.clean_key(fields.get(field.name, ""))
+            auth.check_format(field, value)
+        except InvalidKeyFormat as error:
+            raise InvalidKeyFormat(error.message, **{**error.data, "field": field.name}) from None
+        found[field.name] = Secret(value)
+    return found
+
+
+def _salt(owner: Owner) -> OwnerSalt:
+    salt, _ = OwnerSalt.objects.get_or_create(owner=str(owner), defaults={"salt": vault.new_salt()})
+    return salt
 
 
 @transaction.atomic
-def _set_key(
-    owner: Owner, provider: Provider, secrets: Mapping[str, Secret], label: str, display_name: str
-) -> tuple[Credential, bool]:
-    ring = keyring.ring()
-    salt, _ = OwnerSalt.objects.get_or_create(owner=owner.name, defaults={"salt": vault.new_salt()})
-    place = {**owner.lookup, "provider": provider.slug, "label": label}
-    credential = Credential.objects.select_for_update().filter(**place).first()
-    is_new = credential is None
-    if credential is None:
-        credential = Credential(id=uuid7(), version=0, **place)
+def _store(
+    owner: Owner, salt: OwnerSalt, provider: Provider, secrets: Mapping[str, Secret], display_name: str
+) -> Credential:
+    # The salt's row stands for the owner: of two changes at once the second waits here and then sees
+    # the first, also where there was no key to lock before.
+    OwnerSalt.objects.select_for_update().get(owner=salt.owner)
+    place: dict[str, Any] = {**owner.columns, "provider": provider.slug, "label": ""}
+    credential = Credential.objects.filter(**place).first() or Credential(**place, version=0)
     credential.version += 1
     credential.salt = salt
     credential.destination = list(provider.destination)
-    credential.sealed = {name: _sealed(ring, credential, name, secret) for name, secret in secrets.items()}
-    credential.key_id = ring.sealing_id
-    first = next(iter(secrets.values()))
-    credential.fingerprint = vault.fingerprint(ring, owner.name, provider.slug, first)
-    credential.fingerprint_key_id = ring.fingerprint_id
-    credential.hint = hint(first)
+    credential.sealed = {name: _sealed(credential, name, secret) for name, secret in secrets.items()}
+    credential.key_id = keyring.ring().sealing_id
+    main = next(secrets[field.name] for field in provider.manifest.fields)
+    credential.fingerprint = vault.fingerprint(f"owner:{owner}", provider.slug, main)
+    credential.fingerprint_key_id = keyring.FINGERPRINT_KEY_ID
+    credential.hint = hint(main)
     credential.display_name = display_name or credential.display_name
     credential.is_active = True
     credential.status, credential.status_detail = Credential.Status.UNKNOWN, ""
-    credential.last_validated_at = credential.expires_at = None
-    credential.save(force_insert=is_new)
-    return credential, is_new
+    credential.last_validated_at = credential.expires_at = credential.rotate_by = None
+    credential.save()
+    return credential
 
 
-def _sealed(ring: KeyRing, credential: Credential, field: str, secret: Secret) -> str:
+def _sealed(credential: Credential, field: str, secret: Secret) -> str:
     context = Context(
         credential.owner, credential.provider, field, credential.id, credential.version, tuple(credential.destination)
     )
-    return base64.b64encode(vault.seal(ring, secret, context, bytes(credential.salt.salt))).decode()
+    return base64.b64encode(vault.seal(secret, context, bytes(credential.salt.salt))).decode()
 
 
 def hint(secret: Secret) -> str:
     """Return the last four characters of a long key; of a short one, which may be a password, nothing."""
     value = secret.reveal()
-    return value[-4:] if len(value) >= MIN_LENGTH_FOR_HINT else ""
+    return value[-HINT_LENGTH:] if len(value) >= MIN_LENGTH_FOR_HINT else ""
 
 
-def set_active(credential: Credential, active: bool) -> None:
-    """Switch a key on or off; off, it starts no further call, and none falls back to the house's key."""
-    Credential.objects.filter(id=credential.id).update(is_active=active)
-    credential.is_active = active
+def set_active(*, actor: User | None, credential: Credential, active: bool) -> None:
+    """Switch a key on or off. Off, it starts no further call, and none falls back to the house's key."""
+    Credential.objects.filter(id=credential.id).update(is_active=active, updated_at=timezone.now())
+    credential.refresh_from_db(fields=["is_active", "updated_at"])
+    log.info("Key switched %s: %s", "on" if active else "off", _facts(credential, actor))
 
 
-def remove(credential: Credential) -> None:
+def remove(*, actor: User | None, credential: Credential) -> None:
     """Delete a key for good. What it was used for stays in the records."""
+    facts = _facts(credential, actor)
     credential.delete()
+    log.info("Key removed: %s", facts)
 
 
 def keys_of(user: User) -> QuerySet[Credential]:
-    """Return a person's own keys."""
+    """Return a person's own keys, by provider."""
     return Credential.objects.filter(user=user).order_by("provider", "label")
 
 
-def key_of(user: User, provider: str, label: str = "") -> Credential:
+def credential_for(user: User, slug: str) -> Credential | None:
+    """Return a person's own key for a provider; anybody else's does not exist."""
+    return keys_of(user).filter(provider=slug, label="").first()
+
+
+def key_of(user: User, slug: str) -> Credential:
     """Return a person's own key for a provider. Raises KeyNotFound."""
-    credential = keys_of(user).filter(provider=provider, label=label).first()
+    credential = credential_for(user, slug)
     if credential is None:
         raise KeyNotFound("You have no key of your own for this provider.")
     return credential
 
 
 def system_keys() -> QuerySet[Credential]:
-    """Return the house's keys that are kept in the database."""
+    """Return the house's keys that are kept in the database, by provider."""
     return Credential.objects.filter(is_system=True).order_by("provider", "label")
 
 
-def system_key_ids() -> dict[str, UUID]:
-    """Return the house's active keys by provider."""
-    return dict(system_keys().filter(is_active=True).values_list("provider", "id"))
-
-
-__all__ = ["SYSTEM", "InvalidKeyFormat", "Owner", "checked", "key_of", "keys_of", "remove", "set_active", "set_key"]
+def _facts(credential: Credential, actor: User | None) -> str:
+    who = f"user:{actor.pk}" if actor else "the command line"
+    return f"{credential.provider} of {credential.owner}, id {credential.id}, version {credential.version}, by {who}"

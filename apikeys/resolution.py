@@ -13,11 +13,11 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from apikeys import keyring, vault
+from apikeys import vault
 from apikeys.models import Credential
 from apikeys.vault import Context, CredentialUnreadable
 from digitalme.database import as_uuid, parameters, placeholders
-from providers import registry
+from providers import auth, registry
 from providers.secrets import Secret
 
 
@@ -29,13 +29,13 @@ class KeySource(StrEnum):
     SYSTEM = "system"
 
 
-_PRECEDENCE = (KeySource.USER, KeySource.TEAM, KeySource.SYSTEM)
-
-
 @dataclass(frozen=True, slots=True)
 class ResolvedKey:
-    """A key that will serve a call, still sealed. Without a credential it is the house's key from the
-    environment."""
+    """A key that will serve a call, still sealed.
+
+    With `plain_env` it is the house's key from the environment: it has no credential and is not
+    sealed.
+    """
 
     source: KeySource
     provider: str
@@ -44,46 +44,73 @@ class ResolvedKey:
     version: int = 0
     owner: str = "system"
     sealed: Mapping[str, str] | None = None
-    salt: bytes = b""
+    salt: bytes | None = None
     destination: tuple[str, ...] = ()
-    is_active: bool = True
+    plain_env: bool = False
+
+
+# Each branch finds its rows by an index; one statement with OR over all owners would read the table.
+_COLUMNS = "c.id, c.team_id, c.provider, c.version, c.sealed, c.destination, c.is_active, s.owner, s.salt"
+_SALTED = "JOIN apikeys_ownersalt s ON s.owner = c.salt_id"
+_RANKS = (KeySource.USER, KeySource.TEAM, KeySource.SYSTEM)
+
+# How good a candidate is: the rank of its source, then active ones first, then the oldest.
+_Quality = tuple[int, bool, UUID]
 
 
 def resolve(wanted: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], ResolvedKey]:
-    """Return the key for each (user id, provider) that has one.
+    """Return the key for each (user id, provider) that has one, in one statement.
 
-    A user whose own key is switched off has none: the house does not step in unasked.
+    Who has switched their own key off has none: the house does not step in unasked. The same holds
+    for a team's key, and for the house's row, which comes before its key in the environment. Of
+    several teams' keys an active one serves, of these the oldest.
     """
     if not wanted:
         return {}
-    candidates: dict[tuple[UUID | None, str], ResolvedKey] = {}
-    for user_id, key in _candidates(wanted):
-        place = (user_id, key.provider)
-        known = candidates.get(place)
-        if known is None or _PRECEDENCE.index(key.source) < _PRECEDENCE.index(known.source):
-            candidates[place] = key
+    best: dict[tuple[UUID | None, str], tuple[_Quality, tuple[Any, ...]]] = {}
+    for row in _rows(wanted):
+        place = (as_uuid(row[1]), row[4])
+        quality = (row[0], not row[8], UUID(str(row[2])))
+        if place not in best or quality < best[place][0]:
+            best[place] = (quality, row)
     found = {}
-    for user, provider in wanted:
-        chosen = candidates.get((user, provider)) or candidates.get((None, provider)) or _from_environment(provider)
-        if chosen and chosen.is_active:
-            found[user, provider] = chosen
+    for user_id, provider in wanted:
+        chosen = best.get((user_id, provider)) or best.get((None, provider))
+        key = _stored(chosen[1]) if chosen else _from_environment(provider)
+        if key:
+            found[user_id, provider] = key
     return found
 
 
 def unseal(key: ResolvedKey) -> dict[str, Secret]:
     """Open a key's fields. Raises CredentialUnreadable if one of them does not open."""
-    if key.credential_id is None:
-        return {_first_field(key.provider): Secret(settings.DIGITALME_SYSTEM_KEYS[key.provider])}
-    ring, sealed = keyring.ring(), key.sealed or {}
+    provider = registry.get(key.provider)
+    if key.credential_id is None or key.salt is None:
+        first = provider.manifest.fields[0].name
+        return {first: Secret(auth.clean_key(settings.DIGITALME_SYSTEM_KEYS[key.provider]))}
+    # What the row says must be what the provider's definition says today: a key goes to no host that
+    # was not named when it was entered.
+    if not key.sealed or key.destination != provider.destination:
+        raise CredentialUnreadable(key.credential_id)
     return {
-        name: vault.open_sealed(ring, _blob(text, key), _context(key, name), key.salt) for name, text in sealed.items()
+        name: vault.open(
+            _blob(text, key.credential_id),
+            Context(key.owner, key.provider, name, key.credential_id, key.version, key.destination),
+            key.salt,
+        )
+        for name, text in key.sealed.items()
     }
 
 
 def warm(key: ResolvedKey) -> bool:
-    """Tell whether `unseal` takes microseconds: nothing has to be derived."""
-    ring = keyring.ring()
-    return all(vault.is_warm(ring, _blob(text, key), key.owner, key.salt) for text in (key.sealed or {}).values())
+    """Tell whether `unseal` takes microseconds, because nothing has to be derived."""
+    if key.credential_id is None or key.salt is None or not key.sealed:
+        return True
+    try:
+        blobs = [_blob(text, key.credential_id) for text in key.sealed.values()]
+    except CredentialUnreadable:
+        return True
+    return all(vault.is_warm(key.owner, vault.key_id_of(blob), key.salt) for blob in blobs)
 
 
 def resolved(credential: Credential) -> ResolvedKey:
@@ -96,10 +123,9 @@ def resolved(credential: Credential) -> ResolvedKey:
         team_id=credential.team_id,
         version=credential.version,
         owner=credential.owner,
-        sealed=credential.sealed,
+        sealed=_texts(credential.sealed),
         salt=bytes(credential.salt.salt),
-        destination=tuple(credential.destination),
-        is_active=credential.is_active,
+        destination=_origins(credential.destination),
     )
 
 
@@ -108,62 +134,68 @@ def touch(credential_ids: Collection[UUID], *, now: datetime) -> None:
     Credential.objects.filter(id__in=credential_ids).update(last_used_at=now)
 
 
-def _candidates(wanted: Collection[tuple[UUID, str]]) -> list[tuple[UUID | None, ResolvedKey]]:
-    """Read all keys that could serve, in one statement; the house's come with no user."""
+def _rows(wanted: Collection[tuple[UUID, str]]) -> list[tuple[Any, ...]]:
+    """Read all keys that could serve: rank of the source, user (none for the house's), then _COLUMNS."""
     users, providers = list({user for user, _ in wanted}), list({provider for _, provider in wanted})
-    some = placeholders(len(users))
+    someone, those = placeholders(len(users)), f"c.label = '' AND c.provider IN ({placeholders(len(providers))})"
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT c.id, c.user_id, c.team_id, m.user_id, c.provider, c.version, c.sealed, c.destination, c.is_active,"  # noqa: S608
-            " s.owner, s.salt FROM apikeys_credential c JOIN apikeys_ownersalt s ON s.owner = c.salt_id"
-            f" LEFT JOIN accounts_membership m ON m.team_id = c.team_id AND m.user_id IN ({some})"
-            f" WHERE c.label = '' AND c.provider IN ({placeholders(len(providers))})"
-            f" AND (c.user_id IN ({some}) OR m.user_id IS NOT NULL OR c.is_system)",
-            parameters([*users, *providers, *users]),
+            f"SELECT 0, c.user_id, {_COLUMNS} FROM apikeys_credential c {_SALTED}"  # noqa: S608 (constants)
+            f" WHERE c.user_id IN ({someone}) AND {those}"
+            f" UNION ALL SELECT 1, m.user_id, {_COLUMNS} FROM accounts_membership m"
+            f" JOIN apikeys_credential c ON c.team_id = m.team_id {_SALTED} WHERE m.user_id IN ({someone}) AND {those}"
+            f" UNION ALL SELECT 2, NULL, {_COLUMNS} FROM apikeys_credential c {_SALTED} WHERE c.is_system AND {those}",
+            parameters([*users, *providers, *users, *providers, *providers]),
         )
-        return [_candidate(row) for row in cursor.fetchall()]
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
-def _candidate(row: tuple[Any, ...]) -> tuple[UUID | None, ResolvedKey]:
-    own, team, member = as_uuid(row[1]), as_uuid(row[2]), as_uuid(row[3])
-    source = KeySource.USER if own else KeySource.TEAM if team else KeySource.SYSTEM
-    key = ResolvedKey(
-        source=source,
-        provider=row[4],
-        credential_id=as_uuid(row[0]),
-        team_id=team,
-        version=row[5],
-        sealed=_json(row[6]),
-        destination=tuple(_json(row[7])),
-        is_active=bool(row[8]),
-        owner=row[9],
-        salt=bytes(row[10]),
+def _stored(row: tuple[Any, ...]) -> ResolvedKey | None:
+    """Return the row as a key, or nothing if it is switched off."""
+    rank, _, credential_id, team_id, provider, version, sealed, destination, active, owner, salt = row
+    if not active:
+        return None
+    return ResolvedKey(
+        source=_RANKS[rank],
+        provider=provider,
+        credential_id=as_uuid(credential_id),
+        team_id=as_uuid(team_id),
+        version=version,
+        owner=owner,
+        sealed=_texts(_json(sealed)),
+        salt=bytes(salt),
+        destination=_origins(_json(destination)),
     )
-    return own or member, key
 
 
 def _from_environment(provider: str) -> ResolvedKey | None:
-    return ResolvedKey(KeySource.SYSTEM, provider) if settings.DIGITALME_SYSTEM_KEYS.get(provider) else None
+    if not settings.DIGITALME_SYSTEM_KEYS.get(provider):
+        return None
+    return ResolvedKey(KeySource.SYSTEM, provider, plain_env=True)
 
 
-def _first_field(provider: str) -> str:
-    return registry.get(provider).manifest.fields[0].name
-
-
-def _context(key: ResolvedKey, field: str) -> Context:
-    if key.credential_id is None:
-        raise ValueError("Only a stored key has a context.")
-    return Context(key.owner, key.provider, field, key.credential_id, key.version, key.destination)
-
-
-def _blob(text: str, key: ResolvedKey) -> bytes:
+def _blob(text: str, credential_id: UUID) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        if key.credential_id is None:
-            raise
-        raise CredentialUnreadable(key.credential_id) from None
+        raise CredentialUnreadable(credential_id) from None
 
 
 def _json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    """Return a JSON column as it is; what is no JSON any more makes its own row unreadable, not the batch."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+
+
+def _texts(value: Any) -> dict[str, str]:
+    """Return the sealed fields; anything but texts by name was altered, and is unreadable."""
+    if isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
+        return value
+    return {}
+
+
+def _origins(value: Any) -> tuple[str, ...]:
+    return tuple(str(one) for one in value) if isinstance(value, list) else ()

@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
+from apikeys import keyring
 from apikeys.keyring import KeyRing
 from digitalme.errors import DecryptionFailed
 from providers.secrets import Secret
@@ -66,55 +68,56 @@ def new_salt() -> bytes:
     return os.urandom(SALT_BYTES)
 
 
-def seal(ring: KeyRing, secret: Secret, context: Context, salt: bytes) -> bytes:
-    """Encrypt with the ring's sealing master and a fresh iv."""
+def seal(secret: Secret, context: Context, salt: bytes) -> bytes:
+    """Encrypt with the sealing master and a fresh iv."""
+    ring = keyring.ring()
     header = _header(ring.sealing_id)
-    cipher = _keys.cipher(ring, ring.sealing_id, PROFILE, context.owner, salt)
+    cipher = derived_keys.cipher(ring, ring.sealing_id, PROFILE, context.owner, salt)
     iv = os.urandom(IV_BYTES)
     return header + iv + cipher.encrypt(iv, secret.reveal().encode(), _associated(header, context))
 
 
-def open_sealed(ring: KeyRing, blob: bytes, context: Context, salt: bytes) -> Secret:
-    """Decrypt. Raises CredentialUnreadable, and nothing else, whatever is wrong."""
-    parsed = _parse(blob)
-    if parsed is None or parsed.key_id not in ring:
+def open(blob: bytes, context: Context, salt: bytes) -> Secret:
+    """Decrypt. Raises CredentialUnreadable, and nothing else, whatever is wrong with blob or context."""
+    ring = keyring.ring()
+    header, key_id, profile = _parse(blob)
+    if key_id not in ring:
         raise CredentialUnreadable(context.credential_id)
-    cipher = _keys.cipher(ring, parsed.key_id, parsed.profile, context.owner, salt)
+    cipher = derived_keys.cipher(ring, key_id, profile, context.owner, salt)
+    start = len(header)
     try:
-        plaintext = cipher.decrypt(parsed.iv, parsed.ciphertext, _associated(parsed.header, context))
-    except InvalidTag:
+        plaintext = cipher.decrypt(
+            blob[start : start + IV_BYTES], blob[start + IV_BYTES :], _associated(header, context)
+        )
+    except (InvalidTag, struct.error):
         raise CredentialUnreadable(context.credential_id) from None
     return Secret(plaintext.decode())
 
 
-def is_warm(ring: KeyRing, blob: bytes, owner: str, salt: bytes) -> bool:
-    """Tell whether opening needs no derivation, which takes some 15 ms of CPU."""
-    parsed = _parse(blob)
-    return parsed is None or parsed.key_id not in ring or _keys.holds(ring, parsed.key_id, parsed.profile, owner, salt)
+def is_warm(owner: str, key_id: str, salt: bytes) -> bool:
+    """Tell whether the owner's key of this master is at hand; to derive it takes some 15 ms of CPU."""
+    ring = keyring.ring()
+    return key_id not in ring or derived_keys.holds(ring, key_id, PROFILE, owner, salt)
 
 
 def key_id_of(blob: bytes) -> str:
     """Return the id of the master that sealed it; empty if the format is unknown."""
-    parsed = _parse(blob)
-    return parsed.key_id if parsed else ""
+    return _parse(blob)[1]
 
 
-def fingerprint(ring: KeyRing, scope: str, provider: str, secret: Secret) -> str:
-    """Return a keyed digest by which the same secret is recognised, in base32.
+def warm_up(owner: str, salt: bytes) -> None:
+    """Derive the owner's sealing key now, so that it is not done later while a lock is held."""
+    ring = keyring.ring()
+    derived_keys.cipher(ring, ring.sealing_id, PROFILE, owner, salt)
+
+
+def fingerprint(scope: str, provider: str, secret: Secret) -> str:
+    """Return a keyed digest by which the same secret is recognised within a scope, in base32.
 
     Keyed, since some secrets are human passwords, which a plain hash in a stolen table would give away.
     """
     message = _lp(scope.encode()) + _lp(provider.encode()) + _lp(secret.reveal().encode())
-    return base64.b32encode(ring.fingerprint(message)).decode().rstrip("=")
-
-
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    header: bytes
-    key_id: str
-    profile: int
-    iv: bytes
-    ciphertext: bytes
+    return base64.b32encode(keyring.ring().fingerprint(message)).decode().rstrip("=")
 
 
 def _header(key_id: str) -> bytes:
@@ -122,15 +125,14 @@ def _header(key_id: str) -> bytes:
     return bytes((FORMAT, ALGORITHM, PROFILE, len(encoded))) + encoded
 
 
-def _parse(blob: bytes) -> _Parsed | None:
-    """Take a blob apart; None if it is not of this format."""
+def _parse(blob: bytes) -> tuple[bytes, str, int]:
+    """Return header, key id and derivation profile; an empty key id if it is not of this format."""
     if len(blob) < 4 or blob[0] != FORMAT or blob[1] != ALGORITHM or blob[2] not in ROUNDS:
-        return None
+        return b"", "", 0
     end = 4 + blob[3]
     if len(blob) < end + IV_BYTES + TAG_BYTES:
-        return None
-    key_id = blob[4:end].decode("ascii", "replace")
-    return _Parsed(blob[:end], key_id, blob[2], blob[end : end + IV_BYTES], blob[end + IV_BYTES :])
+        return b"", "", 0
+    return blob[:end], blob[4:end].decode("ascii", "replace"), blob[2]
 
 
 def _lp(part: bytes) -> bytes:
@@ -138,8 +140,12 @@ def _lp(part: bytes) -> bytes:
     return struct.pack(">I", len(part)) + part
 
 
+@lru_cache(maxsize=256)
+def _digest(destination: tuple[str, ...]) -> bytes:
+    return hashlib.sha256(b"".join(_lp(one.encode()) for one in sorted(destination))).digest()
+
+
 def _associated(header: bytes, context: Context) -> bytes:
-    destination = hashlib.sha256(b"".join(_lp(one.encode()) for one in sorted(context.destination))).digest()
     parts = (
         b"digitalme.cred",
         header,
@@ -148,7 +154,7 @@ def _associated(header: bytes, context: Context) -> bytes:
         context.field.encode(),
         context.credential_id.bytes,
     )
-    return b"".join(map(_lp, parts)) + struct.pack(">Q", context.version) + _lp(destination)
+    return b"".join(map(_lp, parts)) + struct.pack(">Q", context.version) + _lp(_digest(context.destination))
 
 
 @dataclass(slots=True)
@@ -159,6 +165,11 @@ class _Entry:
     used_at: float = 0.0
     cipher: AESGCM | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def usable(self, now: float) -> AESGCM | None:
+        """Return the cipher unless it is missing, too old or too long unused."""
+        fresh = now - self.derived_at < HARD_SECONDS and now - self.used_at < IDLE_SECONDS
+        return self.cipher if fresh else None
 
 
 class DerivedKeys:
@@ -177,23 +188,25 @@ class DerivedKeys:
     def holds(self, ring: KeyRing, key_id: str, profile: int, owner: str, salt: bytes) -> bool:
         """Tell whether the derived key is at hand."""
         entry = self._entries.get(self._name(ring, key_id, profile, owner, salt))
-        return entry is not None and self._fresh(entry)
+        return entry is not None and entry.usable(self._clock()) is not None
 
     def cipher(self, ring: KeyRing, key_id: str, profile: int, owner: str, salt: bytes) -> AESGCM:
         """Return the owner's cipher, deriving its key if it is not at hand."""
         name = self._name(ring, key_id, profile, owner, salt)
-        entry = self._entries.get(name)
-        if entry is None or not self._fresh(entry):
-            entry = self._entry(name)
+        entry, now = self._entry(name), self._clock()
+        cipher = entry.usable(now)
+        if cipher is None:
             with entry.lock:
-                if not self._fresh(entry):
+                cipher = entry.usable(self._clock())
+                if cipher is None:
                     with self._slots:
-                        entry.cipher = AESGCM(_derive(ring.root(key_id), salt, profile))
-                    entry.derived_at = entry.used_at = self._clock()
-        entry.used_at = self._clock()
-        if entry.cipher is None:
-            raise RuntimeError("A fresh entry has its cipher.")
-        return entry.cipher
+                        cipher = AESGCM(_derive(ring.root(key_id), salt, profile))
+                    now = self._clock()
+                    # In this order: whoever looks without the lock sees a whole entry or none.
+                    entry.derived_at = entry.used_at = now
+                    entry.cipher = cipher
+        entry.used_at = now
+        return cipher
 
     def clear(self) -> None:
         """Forget everything."""
@@ -204,17 +217,24 @@ class DerivedKeys:
         # The root and not its id: a ring with another key under the same id must not find this one's.
         return ring.root(key_id), profile, owner, salt
 
-    def _fresh(self, entry: _Entry) -> bool:
-        now = self._clock()
-        return entry.cipher is not None and now - entry.derived_at < HARD_SECONDS and now - entry.used_at < IDLE_SECONDS
-
     def _entry(self, name: tuple[bytes, int, str, bytes]) -> _Entry:
         with self._lock:
-            entry = self._entries.setdefault(name, _Entry())
-            self._entries.move_to_end(name)
-            while len(self._entries) > self._size:
-                self._entries.popitem(last=False)
+            entry = self._entries.get(name)
+            if entry is None:
+                self._drop_old()
+                entry = self._entries[name] = _Entry(used_at=self._clock())
+            else:
+                self._entries.move_to_end(name)
             return entry
+
+    def _drop_old(self) -> None:
+        """Make room for one more; the longest unused stand first."""
+        now = self._clock()
+        while self._entries:
+            name, entry = next(iter(self._entries.items()))
+            if len(self._entries) < self._size and now - entry.used_at < IDLE_SECONDS:
+                break
+            del self._entries[name]
 
 
 def _derive(root: bytes, salt: bytes, profile: int) -> bytes:
@@ -224,4 +244,4 @@ def _derive(root: bytes, salt: bytes, profile: int) -> bytes:
     return derivation.derive(root)
 
 
-_keys = DerivedKeys()
+derived_keys = DerivedKeys()

@@ -75,9 +75,9 @@ def issue(
     return row, token
 
 
-def revoke(token: AccessToken) -> None:
-    """End a token for good; a second time changes nothing."""
-    AccessToken.objects.filter(id=token.id, revoked_at=None).update(revoked_at=timezone.now())
+def revoke(token: AccessToken, now: datetime | None = None) -> None:
+    """End a token for good: it opens no further call. A second time changes nothing."""
+    AccessToken.objects.filter(id=token.id, revoked_at=None).update(revoked_at=now or timezone.now())
     token.refresh_from_db(fields=["revoked_at"])
 
 

@@ -1,21 +1,39 @@
-"""Make a key for DIGITALME_MASTER_KEYS."""
+"""Make a random key for the house."""
 
 import base64
-import os
-from datetime import UTC, datetime
+import re
+import secrets
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apikeys.keyring import KEY_BYTES
+from apikeys.keyring import KEY_BYTES, is_key_id
 
 
 class Command(BaseCommand):
-    help = "Print a new random master key as id:base64. Keep it outside of the database and its backups."
-    requires_system_checks: list[str] = []  # it must run before there is any key
+    help = (
+        "Print a new master key as id:base64 for DIGITALME_MASTER_KEYS, or with --bare the base64 alone, for"
+        " DIGITALME_FINGERPRINT_KEY and DIGITALME_AUDIT_KEY. Nothing is stored or changed."
+    )
+    requires_system_checks = ()  # it is what one runs while there are no keys yet
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--id", default=f"{datetime.now(UTC):%Y%m%d}", help="default: today's date")
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--id", help="the key's id; by default the first of k1, k2, ... that is free")
+        form.add_argument("--bare", action="store_true", help="print no id")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"{options['id']}:{base64.b64encode(os.urandom(KEY_BYTES)).decode()}")
+        key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+        if options["bare"]:
+            self.stdout.write(key)
+            return
+        key_id = options["id"] or _free_id(settings.DIGITALME_MASTER_KEYS)
+        if not is_key_id(key_id):
+            raise CommandError("A key's id has 1 to 32 letters, digits, dots, dashes or underscores.")
+        self.stdout.write(f"{key_id}:{key}")
+
+
+def _free_id(present: str) -> str:
+    taken = {entry.strip().partition(":")[0] for entry in re.split(r"[,\n]", present)}
+    return next(f"k{number}" for number in range(1, len(taken) + 2) if f"k{number}" not in taken)

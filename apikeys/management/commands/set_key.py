@@ -1,49 +1,68 @@
-"""Add or replace a key."""
+"""Add or replace a key from the command line."""
 
+import getpass
 import sys
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apikeys import keys
+from apikeys import keyring, keys
 from apikeys.keys import Owner
-from digitalme.accounts import people
-from digitalme.commands import ProductCommand
-from digitalme.errors import InvalidRequest
+from digitalme.accounts.models import Team, User
+from digitalme.errors import DigitalMeError
 from providers import registry
 from providers.registry import Provider
 
 
-class Command(ProductCommand):
-    help = "Read a key from standard input and keep it sealed, for the house, a user or a team."
+class Command(BaseCommand):
+    help = "Add or replace the key of a user, a team or the house. The secret is read from standard input."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("provider")
+        parser.add_argument("provider", metavar="PROVIDER", help="such as openai or anthropic")
         owner = parser.add_mutually_exclusive_group(required=True)
         owner.add_argument("--system", action="store_true", help="the house's own key, for everybody's demo")
-        owner.add_argument("--user", metavar="EMAIL")
-        owner.add_argument("--team", metavar="SLUG")
-        parser.add_argument("--field", metavar="NAME", help="which field of the credential; default: the first")
+        owner.add_argument("--user", metavar="EMAIL", help="a person's own key")
+        owner.add_argument("--team", metavar="SLUG", help="a key that a team shares")
+        parser.add_argument("--field", metavar="NAME", help="which field the secret is; by default the first")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        provider = registry.get(options["provider"])
-        field = options["field"] or _first_field(provider)
-        credential, is_new = keys.set_key(
-            owner=_owner(options), provider=provider, fields={field: sys.stdin.read().strip("\r\n")}
-        )
-        done = "Added" if is_new else "Replaced"
-        self.stdout.write(
-            f"{done} the {provider.name} key of {credential.owner}, fingerprint {credential.fingerprint[:10]}."
-        )
+        owner = _owner(options["user"], options["team"])
+        try:
+            provider = registry.get(options["provider"])
+            credential = keys.set_key(
+                actor=None,
+                owner=owner,
+                provider=provider,
+                fields={_field(provider, options["field"]): _secret(provider)},
+            )
+        except (DigitalMeError, keyring.UnusableKey) as problem:
+            raise CommandError(str(problem)) from None
+        self.stdout.write(f"{provider.name}: key set for {_name(options)} (version {credential.version}).")
 
 
-def _owner(options: dict[str, Any]) -> Owner:
-    if options["user"]:
-        return Owner(user=people.user_with(options["user"]))
-    return Owner(team=people.team_with(options["team"])) if options["team"] else keys.SYSTEM
+def _owner(email: str | None, slug: str | None) -> Owner:
+    if email is not None:
+        user = User.objects.filter(email__iexact=email).first()
+        if user is None:
+            raise CommandError(f"There is no user {email}.")
+        return Owner("user", user.pk)
+    if slug is not None:
+        team = Team.objects.filter(slug=slug).first()
+        if team is None:
+            raise CommandError(f"There is no team {slug}.")
+        return Owner("team", team.pk)
+    return keys.SYSTEM
 
 
-def _first_field(provider: Provider) -> str:
-    if not provider.manifest.fields:
-        raise InvalidRequest(f"{provider.name} needs no key.")
-    return provider.manifest.fields[0].name
+def _name(options: dict[str, Any]) -> str:
+    return options["user"] or (f"the team {options['team']}" if options["team"] else "the house")
+
+
+def _field(provider: Provider, name: str | None) -> str:
+    fields = [field.name for field in provider.manifest.fields]
+    return name or (fields[0] if fields else "")
+
+
+def _secret(provider: Provider) -> str:
+    """Read from a pipe to its end, or from a terminal one line that is not shown."""
+    return getpass.getpass(f"{provider.name} key: ") if sys.stdin.isatty() else sys.stdin.read()
