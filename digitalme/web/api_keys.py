@@ -75,7 +75,8 @@ def edit(request: SignedInRequest, slug: str) -> HttpResponse:
     if request.method != "POST" or not form.is_valid():
         return _answer(request, provider, form=form)
     try:
-        credential, _ = keys.set_key(owner=keys.Owner(user=request.user), provider=provider, fields=form.cleaned_data)
+        owner = keys.Owner("user", request.user.pk)
+        credential = keys.set_key(actor=request.user, owner=owner, provider=provider, fields=form.cleaned_data)
     except InvalidKeyFormat as error:
         form.refuse(error)
         return _answer(request, provider, form=form)
@@ -98,7 +99,7 @@ def remove(request: SignedInRequest, slug: str) -> HttpResponse:
     credential = keys.key_of(request.user, provider.slug)
     if request.method != "POST":
         return _answer(request, provider, removing=True)
-    keys.remove(credential)
+    keys.remove(actor=request.user, credential=credential)
     return _done(request, provider, Result("ok", f"Your {provider.name} key is removed.", ""))
 
 

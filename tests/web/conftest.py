@@ -35,8 +35,8 @@ def provider(settings: Any) -> Iterator[FakeProvider]:
 
 def add_key(user: User, slug: str = "openai") -> Credential:
     """Give the user a key of their own."""
-    credential, _ = keys.set_key(
-        owner=keys.Owner(user=user), provider=registry.get(slug), fields={"api_key": GOOD_KEYS[slug]}
+    credential = keys.set_key(
+        actor=user, owner=keys.Owner("user", user.pk), provider=registry.get(slug), fields={"api_key": GOOD_KEYS[slug]}
     )
     return credential
 
