@@ -139,12 +139,8 @@ def web(django_db_setup: None, django_db_blocker: Any, provider: FakeProvider) -
 
 
 @pytest.fixture(autouse=True)
-def _open_database(django_db_setup: None, django_db_blocker: Any, provider: FakeProvider) -> Iterator[None]:
-    """The web process is another one, so nothing here may be wrapped in a transaction that is rolled back:
-    each test makes people of its own instead."""
+def _well_behaved(provider: FakeProvider) -> None:
     provider.reset()
-    with django_db_blocker.unblock():
-        yield
 
 
 def command(name: str, *arguments: str, stdin: str = "") -> str:

@@ -10,11 +10,15 @@ import pytest
 import requests
 from django.utils import timezone
 
+from apikeys import keys
 from digitalme.accounts.models import AccessToken
 from quotas.models import Lease
 from tests.fakes import FakeProvider, Manner
 from tests.gateway.conftest import Person, WebProcess, command
-from tests.gateway.test_sdks import MESSAGES, anthropic_client, openai_client
+from tests.gateway.test_sdks import MESSAGES, OWN_KEY, anthropic_client, openai_client
+
+# The web process is another one: what it is to see must be committed.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def post(
@@ -39,7 +43,7 @@ def test_an_unknown_token_is_refused_as_openai_does(web: WebProcess, alice: Pers
 def test_an_unknown_token_is_refused_as_anthropic_does(web: WebProcess) -> None:
     stranger = anthropic.Anthropic(api_key="dm_unknown", base_url=web.gateway("anthropic"), max_retries=0)
     with pytest.raises(anthropic.AuthenticationError, match="access token"):
-        stranger.messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=MESSAGES)
+        stranger.messages.create(model="claude-sonnet-5", max_tokens=9, messages=MESSAGES)
 
 
 def test_a_call_without_a_token_is_refused(web: WebProcess) -> None:
@@ -100,10 +104,13 @@ def test_a_path_with_tricks_is_refused(path: str, web: WebProcess, provider: Fak
     assert provider.seen == []
 
 
-def test_a_call_that_no_key_can_serve_says_where_to_add_one(web: WebProcess, alice: Person) -> None:
-    answer = requests.get(web.gateway("openai", "/v1/files"), headers=alice.headers, timeout=20)
-    assert answer.status_code == 404
-    assert "/settings/api/" in answer.json()["error"]["message"]
+def test_a_call_that_no_key_can_serve_says_where_to_add_one(
+    provider: FakeProvider, alice: Person, start_web: Callable[..., WebProcess]
+) -> None:
+    web = start_web(provider.url, DIGITALME_SYSTEM_KEY_OPENAI="")
+    with pytest.raises(openai.NotFoundError, match="/settings/api/"):
+        openai_client(web, alice).chat.completions.create(model="gpt-4o-mini", messages=MESSAGES)
+    assert provider.seen == []
     assert alice.record().error_type == "KeyNotFound"
 
 
@@ -138,6 +145,23 @@ def test_an_oversized_body_is_refused_before_it_is_read(web: WebProcess, alice: 
     assert "32 MiB" in answer.json()["error"]["message"]
 
 
+def test_an_own_key_that_is_switched_off_is_not_replaced_by_the_houses(
+    web: WebProcess, provider: FakeProvider, alice: Person
+) -> None:
+    command("set_key", "openai", "--user", alice.user.email, stdin=OWN_KEY)
+    keys.set_active(actor=alice.user, credential=alice.user.credentials.get(), active=False)
+    with pytest.raises(openai.NotFoundError):
+        openai_client(web, alice).chat.completions.create(model="gpt-4o-mini", messages=MESSAGES)
+    assert provider.seen == []
+
+
+def test_an_operation_that_the_provider_does_not_have_is_named(web: WebProcess, alice: Person) -> None:
+    answer = requests.get(web.gateway("openai", "/v1/nothing"), headers=alice.headers, timeout=20)
+    assert answer.status_code == 404
+    assert "/v1/nothing" in answer.json()["error"]["message"]
+    assert alice.record().error_type == "NotFound"
+
+
 def test_a_used_up_limit_explains_itself(web: WebProcess, provider: FakeProvider, alice: Person) -> None:
     command("set_allocation", alice.user.email, "--provider", "openai", "--type", "daily", "--requests", "1")
     sdk = openai_client(web, alice)
@@ -155,7 +179,7 @@ def test_a_used_up_limit_explains_itself(web: WebProcess, provider: FakeProvider
 def test_anthropics_sdk_raises_its_own_error_at_the_limit(web: WebProcess, alice: Person) -> None:
     command("set_allocation", alice.user.email, "--provider", "anthropic", "--type", "daily", "--requests", "0")
     with pytest.raises(anthropic.RateLimitError):
-        anthropic_client(web, alice).messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=MESSAGES)
+        anthropic_client(web, alice).messages.create(model="claude-sonnet-5", max_tokens=9, messages=MESSAGES)
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 529])

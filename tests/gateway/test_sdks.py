@@ -11,6 +11,9 @@ import pytest
 from tests.fakes import FakeProvider
 from tests.gateway.conftest import Person, WebProcess, command
 
+# The web process is another one: what it is to see must be committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+
 MESSAGES: Any = [{"role": "user", "content": "Why is a quota held before the call?"}]
 OWN_KEY = "sk-own-0123456789abcdefghijklmn"
 
@@ -89,13 +92,13 @@ def test_an_embedding_is_recorded(web: WebProcess, alice: Person) -> None:
 ANTHROPIC_CALLS: list[tuple[str, Callable[[anthropic.Anthropic], Any]]] = [
     (
         "messages",
-        lambda sdk: sdk.messages.create(model="claude-sonnet-4-5", max_tokens=64, messages=MESSAGES).model_dump(),
+        lambda sdk: sdk.messages.create(model="claude-sonnet-5", max_tokens=64, messages=MESSAGES).model_dump(),
     ),
     (
         "messages stream",
         lambda sdk: [
             event.model_dump()
-            for event in sdk.messages.create(model="claude-sonnet-4-5", max_tokens=64, messages=MESSAGES, stream=True)
+            for event in sdk.messages.create(model="claude-sonnet-5", max_tokens=64, messages=MESSAGES, stream=True)
         ],
     ),
 ]
@@ -108,8 +111,8 @@ def test_anthropic_answers_equal_those_of_a_direct_call(
     assert call(anthropic_client(web, alice)) == call(direct_anthropic(provider))
     record = alice.record("ok")
     assert (record.input_tokens, record.output_tokens, record.cached_tokens) == (21, 9, 5)
-    # 12 new, 4 written to and 5 read from the cache, 9 out, at 3, 3.75, 0.30 and 15 dollars a million.
-    assert record.cost == Decimal("0.000187500")
+    # 12 new, 4 written to and 5 read from the cache, 9 out, at 2, 2.50, 0.20 and 10 dollars a million.
+    assert record.cost == Decimal("0.000125000")
 
 
 async def test_the_asynchronous_clients_work_too(web: WebProcess, alice: Person) -> None:
@@ -122,7 +125,7 @@ async def test_the_asynchronous_clients_work_too(web: WebProcess, alice: Person)
     )
     await sdk.close()
     claude = anthropic.AsyncAnthropic(api_key=alice.token, base_url=web.gateway("anthropic"))
-    message = await claude.messages.create(model="claude-sonnet-4-5", max_tokens=64, messages=MESSAGES)
+    message = await claude.messages.create(model="claude-sonnet-5", max_tokens=64, messages=MESSAGES)
     assert message.usage.output_tokens == 9
     await claude.close()
 
@@ -142,7 +145,7 @@ def test_the_very_next_call_uses_a_key_of_ones_own(web: WebProcess, provider: Fa
 
 def test_the_access_token_never_goes_upstream(web: WebProcess, provider: FakeProvider, alice: Person) -> None:
     openai_client(web, alice).chat.completions.create(model="gpt-4o-mini", messages=MESSAGES)
-    anthropic_client(web, alice).messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=MESSAGES)
+    anthropic_client(web, alice).messages.create(model="claude-sonnet-5", max_tokens=9, messages=MESSAGES)
     assert len(provider.seen) == 2
     assert alice.token not in repr(provider.seen)
     assert provider.seen[1].headers["x-api-key"] == "sk-ant-house-0123456789abcdefghij"
