@@ -50,15 +50,11 @@ _READ = frozenset(
         Permission.VIEW_DAILY_USAGE,
     }
 )
+# Not teams: whoever could join one would call on its keys.
 _PEOPLE = frozenset(
     {
         Permission.ADD_USERS,
         Permission.CHANGE_USERS,
-        Permission.ADD_TEAMS,
-        Permission.CHANGE_TEAMS,
-        Permission.ADD_MEMBERSHIPS,
-        Permission.CHANGE_MEMBERSHIPS,
-        Permission.DELETE_MEMBERSHIPS,
         Permission.REVOKE_TOKENS,
         Permission.SWITCH_CREDENTIALS,
     }

@@ -13,14 +13,10 @@ from rest_framework.request import Request
 from digitalme.accounts import tokens
 from digitalme.accounts.models import AccessToken, User
 from digitalme.accounts.tokens import Identity
+from digitalme.gateway.admission import TOKEN_PROBLEMS
 
 READ, WRITE = "api:read", "api:write"
 TOUCH_AFTER = timedelta(minutes=1)  # a token in steady use is not written to at every request
-_REASONS = {
-    "expired": "This access token has expired. Make a new one.",
-    "revoked": "This access token was revoked. Make a new one.",
-    "disabled": "This account is disabled.",
-}
 _UNKNOWN = "There is no such access token. It begins with dm_ and is shown once, when it is made."
 
 
@@ -43,7 +39,7 @@ class AccessTokenAuthentication(BaseAuthentication):
         if who is None:
             raise AuthenticationFailed(_UNKNOWN)
         if who.state != "active":
-            raise AuthenticationFailed(_REASONS[who.state])
+            raise AuthenticationFailed(TOKEN_PROBLEMS[who.state])
         row = AccessToken.objects.select_related("user__tier").get(pk=who.token_id)
         if row.last_used_at is None or row.last_used_at < now - TOUCH_AFTER:
             tokens.touch([who.token_id], now=now)
@@ -74,9 +70,9 @@ class HasScope(BasePermission):
         return needed in request.auth.scopes
 
 
-class _Scheme(OpenApiAuthenticationExtension):  # type: ignore[misc]
+class _Scheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = AccessTokenAuthentication
-    name = ["bearer", "apiKey"]  # noqa: RUF012
+    name = ["bearer", "apiKey"]
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         """Describe both headers for the schema."""
@@ -84,3 +80,7 @@ class _Scheme(OpenApiAuthenticationExtension):  # type: ignore[misc]
             {"type": "http", "scheme": "bearer", "bearerFormat": "dm_"},
             {"type": "apiKey", "in": "header", "name": "x-api-key"},
         ]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[str]]]:
+        """Either of the two is enough."""
+        return [{name: []} for name in self.name]

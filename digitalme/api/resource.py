@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
@@ -42,6 +43,13 @@ class SmallJSON(JSONParser):
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
+
+
+class Money(serializers.DecimalField):
+    """US dollars with nine decimals, as text: a JSON number would be rounded on the way."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_digits=18, decimal_places=9, coerce_to_string=True, **options)
 
 
 class Resource(APIView):

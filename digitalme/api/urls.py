@@ -1,5 +1,21 @@
-"""Routes of the api."""
+"""Routes of the API. Every address ends with a slash; what is none of these is answered as a problem too."""
 
-from django.urls import URLPattern
+from django.urls import path, re_path
 
-urlpatterns: list[URLPattern] = []
+from digitalme.api import docs, keys, me, providers, quotas, records, resource, tokens
+
+urlpatterns = [
+    path("keys/", keys.Keys.as_view(), name="api_keys"),
+    path("keys/<slug:provider>/", keys.Key.as_view(), name="api_key"),
+    path("keys/<slug:provider>/test/", keys.KeyTest.as_view(), name="api_key_test"),
+    path("providers/", providers.Providers.as_view(), name="api_providers"),
+    path("quotas/", quotas.Quotas.as_view(), name="api_quotas"),
+    path("usage/records/", records.Records.as_view(), name="api_usage_records"),
+    path("usage/records/<uuid:request_id>/", records.Record.as_view(), name="api_usage_record"),
+    path("tokens/", tokens.Tokens.as_view(), name="api_tokens"),
+    path("tokens/<uuid:token_id>/", tokens.Token.as_view(), name="api_token"),
+    path("me/", me.Me.as_view(), name="api_me"),
+    path("schema/", docs.Schema.as_view(), name="schema"),
+    path("docs/", docs.Docs.as_view(), name="api_docs"),
+    re_path(r"", resource.Nothing.as_view(), name="api_nothing"),
+]

@@ -1,0 +1,239 @@
+"""Stored keys: their state, never a secret. The house's keys are set here; people's own only by themselves."""
+
+from typing import TYPE_CHECKING, Any
+
+from allauth.account.decorators import reauthentication_required
+from allauth.account.internal.flows.reauthentication import did_recently_reauthenticate
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.views.decorators.debug import sensitive_post_parameters
+
+from apikeys import keys
+from apikeys.models import Credential
+from digitalme.accounts import roles
+from digitalme.accounts.models import User
+from digitalme.accounts.permissions import Permission
+from digitalme.errors import InvalidKeyFormat
+from providers import registry
+
+if TYPE_CHECKING:
+    _Form = forms.ModelForm[Credential]
+    _Admin = admin.ModelAdmin[Credential]
+else:
+    _Form = forms.ModelForm
+    _Admin = admin.ModelAdmin
+
+SHOWN_OF_FINGERPRINT = 10
+
+
+def _choices() -> list[tuple[str, str]]:
+    """The providers whose key is one text; one of several texts is set with `manage.py set_key`."""
+    return [(one.slug, one.name) for one in registry.all_providers() if len(one.manifest.fields) == 1]
+
+
+class SystemKeyForm(_Form):
+    """A key of the house, new or in the place of the one there is."""
+
+    provider = forms.ChoiceField(choices=_choices)
+    key = forms.CharField(
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
+        help_text="It serves everybody's demo from the next call on, and is never shown again.",
+    )
+
+    class Meta:
+        model = Credential
+        fields = ("display_name",)
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse, without repeating it, what cannot be a key of the provider."""
+        given = super().clean() or self.cleaned_data
+        if "provider" in given and "key" in given:
+            try:
+                keys.checked(registry.get(given["provider"]), self._fields(given))
+            except InvalidKeyFormat as error:
+                self.add_error("key", error.message)
+        return given
+
+    def set_key(self, actor: User) -> Credential:
+        """Seal and keep the key."""
+        given = self.cleaned_data
+        provider = registry.get(given["provider"])
+        return keys.set_key(
+            actor=actor,
+            owner=keys.SYSTEM,
+            provider=provider,
+            fields=self._fields(given),
+            display_name=given["display_name"],
+        )
+
+    @staticmethod
+    def _fields(given: dict[str, Any]) -> dict[str, str]:
+        return {registry.get(given["provider"]).manifest.fields[0].name: given["key"]}
+
+
+@admin.register(Credential)
+class CredentialAdmin(_Admin):
+    """All stored keys by owner and state."""
+
+    form = SystemKeyForm
+    list_display = ("provider", "belongs_to", "state", "is_active", "masked", "version", "last_used_at", "updated_at")
+    list_filter = ("provider", "status", "is_active", "is_system")
+    list_select_related = ("user", "team")
+    search_fields = ("user__email", "team__name", "fingerprint__startswith", "display_name")
+    ordering = ("provider", "-is_system", "-updated_at")
+    fields = (
+        "provider",
+        "belongs_to",
+        "display_name",
+        "state",
+        "status_detail",
+        "is_active",
+        "masked",
+        "short_fingerprint",
+        "version",
+        "destination",
+        "created_at",
+        "updated_at",
+        "last_used_at",
+        "last_validated_at",
+        "expires_at",
+        "replacement",
+    )
+    readonly_fields = fields
+    actions = ("switch_off", "switch_on")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
+        """Read everything but the sealed secret: no page of the admin has a use for it."""
+        return super().get_queryset(request).defer("sealed")
+
+    @admin.display(description="owner", ordering="user__email")
+    def belongs_to(self, credential: Credential) -> str:
+        """The person, the team, or the house."""
+        if credential.is_system:
+            return "The house"
+        return str(credential.user or credential.team)
+
+    @admin.display(description="state", ordering="status")
+    def state(self, credential: Credential) -> str:
+        """The outcome of the last test."""
+        return credential.get_status_display()
+
+    @admin.display(description="key")
+    def masked(self, credential: Credential) -> str:
+        """As many dots for every key, and the end of a long one."""
+        return f"••••{credential.hint}"
+
+    @admin.display(description="fingerprint")
+    def short_fingerprint(self, credential: Credential) -> str:
+        """The beginning of the keyed fingerprint."""
+        return credential.fingerprint[:SHOWN_OF_FINGERPRINT]
+
+    @admin.display(description="replace")
+    def replacement(self, credential: Credential) -> str:
+        """The way to the form, for a key of the house."""
+        if not credential.is_system:
+            return "Only its owner replaces it."
+        place = f"{reverse('admin:apikeys_credential_add')}?provider={credential.provider}"
+        return format_html('<a href="{}">Set another key</a>', place)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Adding means setting a key of the house."""
+        return request.user.has_perm(Permission.MANAGE_SYSTEM_CREDENTIALS)
+
+    def has_change_permission(self, request: HttpRequest, obj: Credential | None = None) -> bool:
+        """Nothing is edited in place."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Credential | None = None) -> bool:
+        """A key of the house can be removed; a person's own is theirs to remove."""
+        return (obj is None or obj.is_system) and request.user.has_perm(Permission.MANAGE_SYSTEM_CREDENTIALS)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Leave out the deletion of many: it would not ask whose each is."""
+        found = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
+    def get_fields(self, request: HttpRequest, obj: Credential | None = None) -> Any:
+        """Show a form for a new key of the house, facts for one there is."""
+        return self.fields if obj else ("provider", "key", "display_name")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Credential | None = None) -> Any:
+        """All facts are read only."""
+        return self.readonly_fields if obj else ()
+
+    @method_decorator(sensitive_post_parameters())
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Ask for the password again before a key of the house is set.
+
+        A form that comes back too late is sent to the beginning: keeping it meanwhile would put the
+        key into the session.
+        """
+        view: Any = super().changeform_view
+        if object_id is None and self.has_add_permission(request):
+            if request.method == "POST" and not did_recently_reauthenticate(request):
+                messages.warning(request, "Please confirm your password, then enter the key again.")
+                return HttpResponseRedirect(request.get_full_path())
+            view = reauthentication_required(view)
+        return view(request, object_id, form_url, extra_context)
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Credential:
+        """Set the key through the same function as every other face."""
+        credential: Credential = form.set_key(_actor(request))
+        return credential
+
+    def save_model(self, request: HttpRequest, obj: Credential, form: Any, change: bool) -> None:
+        """It is saved already."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Nothing hangs on a key."""
+
+    def delete_model(self, request: HttpRequest, obj: Credential) -> None:
+        """Remove a key of the house."""
+        keys.remove(actor=_actor(request), credential=obj)
+
+    def has_switch_permission(self, request: HttpRequest) -> bool:
+        """Whether the actions are offered."""
+        return request.user.has_perm(Permission.SWITCH_CREDENTIALS)
+
+    @admin.action(description="Switch the selected keys off", permissions=["switch"])
+    def switch_off(self, request: HttpRequest, queryset: QuerySet[Credential]) -> None:
+        """Let them start no further call."""
+        self._switch(request, queryset, active=False)
+
+    @admin.action(description="Switch the selected keys on", permissions=["switch"])
+    def switch_on(self, request: HttpRequest, queryset: QuerySet[Credential]) -> None:
+        """Let them serve again."""
+        self._switch(request, queryset, active=True)
+
+    def _switch(self, request: HttpRequest, queryset: QuerySet[Credential], *, active: bool) -> None:
+        chosen = list(queryset.select_related("user", "team").exclude(is_active=active))
+        actor = _actor(request)
+        allowed = [credential for credential in chosen if _may_switch(actor, credential)]
+        for credential in allowed:
+            keys.set_active(actor=actor, credential=credential, active=active)
+            self.log_change(request, credential, f"Switched {'on' if active else 'off'}.")
+        self.message_user(request, f"{len(allowed)} of {len(chosen)} keys are switched {'on' if active else 'off'}.")
+
+
+def _may_switch(actor: User, credential: Credential) -> bool:
+    """The house's keys are for those who manage them, a person's for those who manage the person."""
+    if credential.is_system:
+        return actor.has_perm(Permission.MANAGE_SYSTEM_CREDENTIALS)
+    if credential.user is None:
+        return roles.role_of(actor) is roles.Role.SUPER_ADMIN
+    return roles.may_manage(actor, credential.user)
+
+
+def _actor(request: HttpRequest) -> User:
+    if not isinstance(request.user, User):
+        raise TypeError("The admin is open to signed-in people only.")
+    return request.user

@@ -1,0 +1,155 @@
+"""/api/v1/keys/: the caller's own keys. A key goes in and never comes out."""
+
+from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apikeys import checks, keys
+from apikeys.models import Credential
+from digitalme.accounts.models import User
+from digitalme.api.providers import provider_named
+from digitalme.api.resource import Resource
+from digitalme.errors import KeyNotFound
+from providers.registry import Provider
+from providers.validation import Category
+
+SHOWN_OF_FINGERPRINT = 10
+
+
+class KeySerializer(serializers.ModelSerializer[Credential]):
+    """What is told about a key."""
+
+    hint = serializers.CharField(help_text="The last four characters of a long key, else empty.")
+    fingerprint = serializers.SerializerMethodField(help_text="The same for the same key: tells two keys apart.")
+
+    class Meta:
+        model = Credential
+        fields = (
+            "id",
+            "provider",
+            "display_name",
+            "hint",
+            "fingerprint",
+            "version",
+            "is_active",
+            "status",
+            "status_detail",
+            "created_at",
+            "updated_at",
+            "last_used_at",
+            "last_validated_at",
+            "expires_at",
+        )
+        read_only_fields = fields
+
+    def get_fingerprint(self, credential: Credential) -> str:
+        """The beginning of the keyed fingerprint."""
+        return credential.fingerprint[:SHOWN_OF_FINGERPRINT]
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class SecretFields(serializers.Field[dict[str, str], Any, Any, Any]):
+    """An object of texts. Its messages name neither what was sent nor under which names."""
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        """Return the texts by field name."""
+        if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+            raise serializers.ValidationError("Send an object that holds a text for each field.")
+        return data
+
+
+class KeyInput(serializers.Serializer[Any]):
+    """A key to add, or to put in the place of the one there is: either all its fields, or its only one."""
+
+    fields_ = SecretFields(required=False, write_only=True)
+    key = serializers.CharField(required=False, write_only=True, trim_whitespace=False, help_text="The first field.")
+    display_name = serializers.CharField(required=False, max_length=100, allow_blank=True)
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Name the member `fields`, which as an attribute is the serializer's own."""
+        return {name.rstrip("_"): field for name, field in super().get_fields().items()}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Take one of the two forms."""
+        provider: Provider = self.context["provider"]
+        if ("fields" in attrs) == ("key" in attrs):
+            raise serializers.ValidationError("Send either fields or key.")
+        first = [field.name for field in provider.manifest.fields[:1]]
+        fields = attrs["fields"] if "fields" in attrs else dict.fromkeys(first, attrs["key"])
+        return {"fields": fields, "display_name": attrs.get("display_name", "")}
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    """What the provider said to a key."""
+
+    category = serializers.ChoiceField(choices=[category.value for category in Category])
+    message = serializers.CharField(help_text="A sentence for people.")
+    detail = serializers.DictField()
+    latency_ms = serializers.IntegerField()
+
+
+def own_key(user: User, slug: str) -> Credential:
+    """Return the user's own key. Raises KeyNotFound; anybody else's does not exist."""
+    provider = provider_named(slug)
+    credential = keys.credential_for(user, provider.slug)
+    if credential is None:
+        raise KeyNotFound(f"You have no {provider.name} key of your own.")
+    return credential
+
+
+class Keys(Resource):
+    """All of the caller's keys."""
+
+    @extend_schema(operation_id="keys_list", responses=KeySerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List the caller's own keys."""
+        return Response(KeySerializer(keys.keys_of(self.user), many=True).data)
+
+
+class Key(Resource):
+    """The caller's key for one provider."""
+
+    @extend_schema(operation_id="keys_retrieve", responses=KeySerializer)
+    def get(self, request: Request, provider: str) -> Response:
+        """Tell about the key."""
+        return Response(KeySerializer(own_key(self.user, provider)).data)
+
+    @sensitive_variables("given")
+    @extend_schema(
+        operation_id="keys_set",
+        request=KeyInput,
+        responses={
+            200: OpenApiResponse(KeySerializer, description="Replaced."),
+            201: OpenApiResponse(KeySerializer, description="Added."),
+        },
+    )
+    def put(self, request: Request, provider: str) -> Response:
+        """Add the key, or replace it; the very next call uses it."""
+        where = provider_named(provider)
+        given = KeyInput(data=request.data, context={"provider": where})
+        given.is_valid(raise_exception=True)
+        credential = keys.set_key(
+            actor=self.user, owner=keys.Owner("user", self.user.pk), provider=where, **given.validated_data
+        )
+        answered = status.HTTP_201_CREATED if credential.version == 1 else status.HTTP_200_OK
+        return Response(KeySerializer(credential).data, status=answered)
+
+    @extend_schema(operation_id="keys_remove", responses={204: None})
+    def delete(self, request: Request, provider: str) -> Response:
+        """Remove the key."""
+        keys.remove(actor=self.user, credential=own_key(self.user, provider))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class KeyTest(Resource):
+    """A test of the caller's key."""
+
+    @extend_schema(operation_id="keys_test", request=None, responses=OutcomeSerializer)
+    def post(self, request: Request, provider: str) -> Response:
+        """Ask the provider whether it accepts the key; it costs nothing."""
+        outcome = checks.test_credential(own_key(self.user, provider))
+        return Response(OutcomeSerializer(outcome).data)

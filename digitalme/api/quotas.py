@@ -1,0 +1,66 @@
+"""/api/v1/quotas/: how the caller's limits stand."""
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from digitalme.api.resource import Money, Resource
+from quotas import standing
+from quotas.models import Binds, LimitType
+from quotas.standing import QuotaStanding
+
+
+class CountsSerializer(serializers.Serializer[Any]):
+    """Requests or tokens."""
+
+    allowed = serializers.IntegerField(allow_null=True)
+    used = serializers.IntegerField()
+    held = serializers.IntegerField()
+
+
+class SpendingSerializer(serializers.Serializer[Any]):
+    """US dollars."""
+
+    allowed = Money(allow_null=True)
+    used = Money()
+    held = Money()
+
+
+class QuotaSerializer(serializers.Serializer[Any]):
+    """One limit in its current period. `used` includes `held`, what running calls may still reach; an
+    `allowed` of null is unlimited."""
+
+    type = serializers.ChoiceField(choices=LimitType.choices)
+    label = serializers.CharField()  # type: ignore[assignment]
+    provider = serializers.CharField(allow_null=True, help_text="null: all providers together.")
+    binds = serializers.ChoiceField(choices=Binds.choices)
+    resets_at = serializers.DateTimeField()
+    requests = CountsSerializer()
+    tokens = CountsSerializer()
+    cost = SpendingSerializer()
+
+    def to_representation(self, instance: QuotaStanding) -> dict[str, Any]:
+        """Gather what belongs to one dimension."""
+        return super().to_representation(_gathered(instance))
+
+
+def _gathered(one: QuotaStanding) -> dict[str, Any]:
+    dimensions = {
+        name: {kind: getattr(one, f"{kind}_{name}") for kind in ("allowed", "used", "held")}
+        for name in ("requests", "tokens", "cost")
+    }
+    facts = {name: getattr(one, name) for name in ("type", "label", "binds", "resets_at")}
+    return {**facts, "provider": one.provider or None, **dimensions}
+
+
+class Quotas(Resource):
+    """All of the caller's limits."""
+
+    @extend_schema(operation_id="quotas_list", responses=QuotaSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List the limits that bind the caller's calls."""
+        return Response(QuotaSerializer(standing.standings(self.user, timezone.now()), many=True).data)
