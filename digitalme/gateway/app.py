@@ -87,7 +87,7 @@ class GatewayApp:
 async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, receive: Receive, send: Send) -> None:
     """Relay the call and hand in its outcome on every way out."""
     progress, headers = Progress(admitted), _own_headers(admitted.call, admitted)
-    runtime.running.add(admitted.hold.request_id)
+    runtime.begin(admitted)
     try:
         work = relay.forward(progress, request, runtime.upstream, send, headers)
         if admitted.call.estimate.stream:
@@ -104,7 +104,6 @@ async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, rec
         progress.end("failed", type(fault).__name__)
         raise
     finally:
-        runtime.running.discard(admitted.hold.request_id)
         runtime.settle(progress.outcome())
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -19,7 +18,7 @@ from providers import pricing
 from providers.outbound import Relay
 from quotas import ledger
 
-log = logging.getLogger(__name__)
+LAST_SECONDS = 5
 
 
 class Runtime:
@@ -27,7 +26,8 @@ class Runtime:
 
     def __init__(self, upstream: Relay) -> None:
         self.upstream = upstream
-        self.running: set[UUID] = set()
+        self._running: set[UUID] = set()
+        self._idle = asyncio.Event()
         self._admissions: Queue[Call, Admitted] = Queue(admission.admit)  # type: ignore[arg-type]
         self._settlements: Queue[Outcome, None] = Queue(settlement.settle)
         self._renewals: Queue[tuple[UUID, ...], int] = Queue(_renew)
@@ -64,12 +64,27 @@ class Runtime:
         if not booking.cancelled() and booking.exception() is None:
             self.settle(Outcome(booking.result(), "aborted", reached=False, error_type="shutdown"))
 
+    def begin(self, admitted: Admitted) -> None:
+        """Note that a call runs: its lease is kept alive until `settle`."""
+        self._running.add(admitted.hold.request_id)
+        self._idle.clear()
+
     def settle(self, outcome: Outcome) -> None:
-        """Hand in how a call ended. Does not wait."""
+        """Hand in how a call ended. Does not wait, so it may stand in a `finally`."""
+        self._running.discard(outcome.admitted.hold.request_id)
         self._batcher.post(self._settlements, outcome)
+        if not self._running:
+            self._idle.set()
 
     async def stop(self) -> None:
-        """Settle what was handed in, then close."""
+        """Settle what is handed in, then close.
+
+        A server cancels what still runs and goes on at once; so wait for those calls to hand in how
+        they ended.
+        """
+        if self._running:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), LAST_SECONDS)
         self._renewing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._renewing
@@ -80,8 +95,8 @@ class Runtime:
         """Keep the leases of running calls alive; those of a killed process run out within two minutes."""
         while True:
             await asyncio.sleep(ledger.RENEW_SECONDS)
-            if self.running:
-                self._batcher.post(self._renewals, tuple(self.running))
+            if self._running:
+                self._batcher.post(self._renewals, tuple(self._running))
 
 
 def _renew(batches: Sequence[tuple[UUID, ...]]) -> list[int]:
