@@ -3,7 +3,8 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +57,9 @@ class SweptFacts:
     charged_cost: int
 
 
+# A record whose call began longer ago may belong to an hour that is rolled up already.
+LATE = timedelta(minutes=5)
+
 _COLUMNS = (
     "request_id, user_id, team_id, token_id, credential_id, key_source, provider, operation, model, input_tokens,"
     " output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, cost, price_version, counted_by, status,"
@@ -65,7 +69,7 @@ _COLUMNS = (
 _WIDTH = _COLUMNS.count(",") + 1
 
 
-def record(records: Sequence[Record]) -> None:
+def record(records: Sequence[Record], *, now: datetime | None = None) -> None:
     """Write the records in one statement; one whose request id is there already is left as it is."""
     if not records:
         return
@@ -74,6 +78,23 @@ def record(records: Sequence[Record]) -> None:
             f"INSERT INTO usage_usagerecord ({_COLUMNS}) VALUES {rows_of_placeholders(len(records), _WIDTH)}"  # noqa: S608
             " ON CONFLICT (request_id) DO NOTHING",
             parameters(flatten([_row(one) for one in records])),
+        )
+    earliest = min(one.timestamp for one in records)
+    if earliest < (now or datetime.now(UTC)) - LATE:
+        reopen(earliest)
+
+
+def reopen(moment: datetime) -> None:
+    """Have the rollups gone past this moment, take their mark back to its hour, so that they count it again.
+
+    The mark is locked even if it is not moved: a roll-up under way may be about to go past.
+    """
+    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    with connection.cursor() as cursor:
+        if connection.vendor != "sqlite":
+            cursor.execute("SELECT 1 FROM usage_rollupmark FOR UPDATE")
+        cursor.execute(
+            "UPDATE usage_rollupmark SET rolled_until = %s WHERE rolled_until > %s", parameters([hour, hour])
         )
 
 
@@ -98,10 +119,12 @@ def correct(late: Record) -> None:
             f"UPDATE usage_usagerecord SET {assignments} WHERE request_id = %s AND status = 'swept'",  # noqa: S608
             parameters([*_row(late)[1:], late.request_id]),
         )
+    reopen(late.timestamp)
 
 
-def charged_per_allocation() -> dict[UUID, tuple[int, int, int]]:
-    """Return requests, tokens and billionths of a dollar that all records together charged to each allocation."""
+def charged_per_allocation(allocation_ids: Collection[UUID] | None = None) -> dict[UUID, tuple[int, int, int]]:
+    """Return requests, tokens and billionths of a dollar that all records together charged to each allocation,
+    or to each of these."""
     totals: dict[UUID, list[int]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -113,7 +136,11 @@ def charged_per_allocation() -> dict[UUID, tuple[int, int, int]]:
                 total = totals.setdefault(one, [0, 0, 0])
                 for place, amount in enumerate(amounts):
                     total[place] += int(amount)
-    return {one: (total[0], total[1], total[2]) for one, total in totals.items()}
+    return {
+        one: (total[0], total[1], total[2])
+        for one, total in totals.items()
+        if allocation_ids is None or one in allocation_ids
+    }
 
 
 def _row(one: Record) -> tuple[Any, ...]:
@@ -142,7 +169,7 @@ def _row(one: Record) -> tuple[Any, ...]:
         one.first_byte_ms,
         one.tag,
         one.timestamp,
-        json.dumps([str(allocation) for allocation in one.allocations]),
+        _json(one.allocations),
         one.charged_requests,
         one.charged_tokens,
         one.charged_cost,
@@ -151,6 +178,11 @@ def _row(one: Record) -> tuple[Any, ...]:
 
 def _id(value: Any) -> UUID:
     return value if isinstance(value, UUID) else UUID(value)
+
+
+@lru_cache(8192)
+def _json(ids: tuple[UUID, ...]) -> str:
+    return json.dumps([str(one) for one in ids])
 
 
 def _ids(value: Any) -> tuple[UUID, ...]:
