@@ -1,7 +1,7 @@
 """Tiers, limits and allocations in the admin; leases to be read only."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
@@ -13,18 +13,23 @@ from django.utils import timezone
 from quotas import allocations, known, policy
 from quotas.models import Allocation, Lease, Limit, Tier
 
+if TYPE_CHECKING:
+    _TierAdmin = admin.ModelAdmin[Tier]
+    _LimitAdmin = admin.ModelAdmin[Limit]
+    _AllocationAdmin = admin.ModelAdmin[Allocation]
+    _LeaseAdmin = admin.ModelAdmin[Lease]
+    _LimitInline = admin.TabularInline[Limit, Tier]
+else:
+    _TierAdmin = _LimitAdmin = _AllocationAdmin = _LeaseAdmin = admin.ModelAdmin
+    _LimitInline = admin.TabularInline
+
 AMOUNTS = ["requests", "tokens", "cost"]
 
 
-def _hold_at_once(user_ids: Iterable[UUID]) -> None:
-    """Carry changed limits into the rows that are counted now, once the change stands."""
-    ids = list(user_ids)
-
-    def carry_over() -> None:
-        allocations.apply(ids, now=timezone.now())
-        known.forget()
-
-    transaction.on_commit(carry_over)
+def _hold_at_once(user_ids: Collection[UUID]) -> None:
+    """Carry changed limits into the rows that are counted now."""
+    allocations.apply(user_ids, now=timezone.now())
+    transaction.on_commit(known.forget)
 
 
 def _bound_by(limits: Iterable[Limit]) -> set[UUID]:
@@ -37,7 +42,7 @@ def _bound_by(limits: Iterable[Limit]) -> set[UUID]:
     return users
 
 
-class LimitInline(admin.TabularInline[Limit, Tier]):
+class LimitInline(_LimitInline):
     """The limits of a tier, on its page."""
 
     model = Limit
@@ -46,7 +51,7 @@ class LimitInline(admin.TabularInline[Limit, Tier]):
 
 
 @admin.register(Tier)
-class TierAdmin(admin.ModelAdmin[Tier]):
+class TierAdmin(_TierAdmin):
     """Sets of limits."""
 
     list_display = ["name", "slug", "is_default"]
@@ -60,7 +65,7 @@ class TierAdmin(admin.ModelAdmin[Tier]):
 
 
 @admin.register(Limit)
-class LimitAdmin(admin.ModelAdmin[Limit]):
+class LimitAdmin(_LimitAdmin):
     """What a tier, or one user in its place, is allowed. A change holds at once."""
 
     list_display = ["type", "provider", "binds", *AMOUNTS, "tier", "user"]
@@ -86,7 +91,7 @@ class LimitAdmin(admin.ModelAdmin[Limit]):
 
 
 @admin.register(Allocation)
-class AllocationAdmin(admin.ModelAdmin[Allocation]):
+class AllocationAdmin(_AllocationAdmin):
     """One limit in one period. What is allowed may be changed for this period alone; what is used
     belongs to the ledger, which makes the rows."""
 
@@ -144,7 +149,7 @@ class AllocationAdmin(admin.ModelAdmin[Allocation]):
 
 
 @admin.register(Lease)
-class LeaseAdmin(admin.ModelAdmin[Lease]):
+class LeaseAdmin(_LeaseAdmin):
     """Running calls."""
 
     list_display = [

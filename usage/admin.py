@@ -1,6 +1,6 @@
 """Records and their sums in the admin: to be read, never to be changed."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -8,7 +8,13 @@ from django.http import HttpRequest
 from usage.models import DailyUsage, HourlyUsage, UsageRecord
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+
+class ReadOnlyAdmin(_ModelAdmin):
     """History is written by the gateway alone."""
 
     actions = None

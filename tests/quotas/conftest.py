@@ -1,0 +1,70 @@
+"""A ledger's caller: one transaction for each step, as the gateway does it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from django.db import transaction
+
+from digitalme.accounts.models import User
+from digitalme.database import uuid7
+from quotas import known, ledger
+from quotas.ledger import Amounts, Granted, Hold, Refused, Settled, Settlement
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known() -> Iterator[None]:
+    known.forget()
+    yield
+    known.forget()
+
+
+def hold(user: User, **more: object) -> Hold:
+    """Return the hold of an ordinary call."""
+    facts: dict[str, object] = {
+        "request_id": uuid7(),
+        "user_id": user.id,
+        "provider": "openai",
+        "operation": "chat",
+        "model": "gpt-4o-mini",
+        "key_source": "system",
+        "estimate": Amounts(1, 100, 5_000),
+        "time_zone": user.time_zone,
+    }
+    return Hold(**{**facts, **more})  # type: ignore[arg-type]
+
+
+def reserve(holds: Sequence[Hold], now: datetime = NOW) -> list[Granted | Refused]:
+    """Reserve as admission does: periods are made where they are missing, then it is tried again."""
+    for attempt in (1, 2, 3):
+        try:
+            with transaction.atomic():
+                return ledger.reserve(holds, now=now)
+        except ledger.MissingPeriods as missing:
+            assert attempt < 3
+            ledger.ensure_periods(missing.wanted, now=now)
+    raise AssertionError
+
+
+def granted(holds: Sequence[Hold], now: datetime = NOW) -> list[bool]:
+    """Reserve and tell which were let through."""
+    return [isinstance(outcome, Granted) for outcome in reserve(holds, now)]
+
+
+def settle(request_id: UUID, actual: Amounts, now: datetime = NOW) -> Settled:
+    """Settle one call."""
+    with transaction.atomic():
+        return ledger.settle([Settlement(request_id, actual)], now=now)[0]
+
+
+@pytest.fixture
+def make_user(db: None) -> Callable[..., User]:
+    return lambda email="dana@example.com", **more: User.objects.create_user(email, **more)
+
+
+@pytest.fixture
+def dana(make_user: Callable[..., User]) -> User:
+    return make_user()
