@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connection, models
 
@@ -24,13 +24,7 @@ def from_nano(nano: int) -> Decimal:
     return (Decimal(nano) / _PER_DOLLAR).quantize(NANO)
 
 
-if TYPE_CHECKING:
-    _DecimalField = models.DecimalField[Any, Any]
-else:
-    _DecimalField = models.DecimalField
-
-
-class MoneyField(_DecimalField):
+class MoneyField(models.DecimalField[Any, Any]):
     """US dollars with nine decimals, stored as whole billionths.
 
     SQLite keeps decimals as floating point, so sums drift there; an integer column is exact on

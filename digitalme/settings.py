@@ -4,9 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import django_stubs_ext
 import environ
 
 from digitalme import env
+
+# Django 5.2 does not let every generic class of its own be subscripted; type annotations need it.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # `make run` writes the file; DIGITALME_ENV_FILE names another one, or none if it is empty.
@@ -104,7 +108,7 @@ TEMPLATES = [
 SERVER_SECONDS = 5  # for a database or cache that does not answer
 
 DATABASES: dict[str, Any] = {
-    "default": environ.Env.db_url_config(env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'digitalme.sqlite3'}"))
+    "default": environ.Env.db_url_config(env.text("DATABASE_URL", "") or f"sqlite:///{VAR_DIR / 'digitalme.sqlite3'}")
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
@@ -249,6 +253,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "digitalme.api.docs.describe_problems",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "KeyStatusEnum": "apikeys.models.Credential.Status",
+        "RecordStatusEnum": "usage.models.UsageRecord.Status",
+    },
 }
 
 # --- Logs -------------------------------------------------------------------------------------
@@ -270,5 +282,5 @@ LOGGING: dict[str, Any] = {
     }
     | {"django.server": {"handlers": ["stderr"], "propagate": False}},
 }
-SILENCED_SYSTEM_CHECKS: list[str] = []
+SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # addresses are unique in any case: a constraint of the model
 IGNORABLE_404_URLS = [re.compile(r"^/favicon\.ico$")]

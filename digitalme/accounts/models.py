@@ -1,7 +1,7 @@
 """People, the teams they form, and the tokens with which their programs call the gateway."""
 
 import zoneinfo
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -20,13 +20,7 @@ def check_time_zone(name: str) -> None:
         raise ValidationError("There is no time zone of this name.")
 
 
-if TYPE_CHECKING:
-    _Manager = BaseUserManager["User"]
-else:
-    _Manager = BaseUserManager
-
-
-class UserManager(_Manager):
+class UserManager(BaseUserManager["User"]):
     """Creates users by e-mail address."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
