@@ -100,7 +100,7 @@ class ResponsesReader(Reader):
         response = value.get("response")
         if isinstance(response, Mapping):
             self.body(response)
-        if kind in self.ENDS:
+        if isinstance(kind, str) and kind in self.ENDS:
             self.finished = True
         if kind == "response.failed":
             self.failed = self.failed or "failed"

@@ -1,0 +1,107 @@
+"""Provider definitions are read strictly, and errors say what to do."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from providers import manifest
+from providers.manifest import ManifestProblem
+from providers.registry import CATALOG
+
+GOOD = (CATALOG / "openai.toml").read_text()
+
+
+def values() -> dict[str, Any]:
+    return tomllib.loads(GOOD)
+
+
+@pytest.mark.parametrize("slug", ["anthropic", "openai", "sandbox"])
+def test_the_built_in_definitions_are_valid(slug: str) -> None:
+    assert manifest.load(CATALOG / f"{slug}.toml").slug == slug
+
+
+def test_the_first_field_is_the_api_key() -> None:
+    for slug in ("anthropic", "openai"):
+        first = manifest.load(CATALOG / f"{slug}.toml").fields[0]
+        assert (first.name, first.secret) == ("api_key", True)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"slug": "Not A Slug"}, "slug"),
+        ({"slug": 3}, "slug"),
+        ({"colour": "red"}, "colour"),
+        ({"base_url": "http://api.openai.com"}, "base_url"),
+        ({"base_url": "https://api.openai.com/v1"}, "base_url"),
+        ({"base_url": "https://me@api.openai.com"}, "base_url"),
+        ({"base_url": ""}, "base_url"),
+        ({"help_url": "javascript:alert(1)"}, "help_url"),
+        ({"needs_key": "yes"}, "needs_key"),
+        ({"needs_key": False}, "fields"),
+        ({"fields": []}, "fields"),
+        ({"error_shape": "xml"}, "error_shape"),
+        ({"operations": []}, "operations"),
+        ({"operations": "all"}, "operations"),
+        ({"auth": {"place": "query", "field": "api_key"}}, "place"),
+        ({"auth": {"place": "bearer", "field": "token"}}, "auth"),
+        ({"auth": {"place": "header", "field": "api_key", "header": "X Key"}}, "header"),
+        ({"auth": "bearer"}, "auth"),
+        ({"check": {"method": "GET", "path": "v1/models"}}, "path"),
+        ({"strip_headers": ["Bad Header"]}, "strip_headers"),
+        ({"strip_headers": "x"}, "strip_headers"),
+    ],
+)
+def test_a_wrong_definition_is_refused_by_name(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(ManifestProblem, match=rf"house\.toml.*'{named}'"):
+        manifest.parse({**values(), **change}, "house.toml")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"method": "FETCH"}, "method"),
+        ({"path": "v1/models"}, "path"),
+        ({"path": "/v1/*/models"}, "path"),
+        ({"dialect": "latin"}, "dialect"),
+        ({"system": 1}, "system"),
+        ({"requests": -1}, "requests"),
+        ({"requests": True}, "requests"),
+        ({"cost": 3}, "cost"),
+        ({"name": "chat"}, "operations"),
+    ],
+)
+def test_a_wrong_operation_is_refused_by_name(change: dict[str, Any], named: str) -> None:
+    given = values()
+    given["operations"][1].update(change)
+    with pytest.raises(ManifestProblem, match=named):
+        manifest.parse(given, "house.toml")
+
+
+def test_a_pattern_must_be_one() -> None:
+    given = values()
+    given["fields"][0]["pattern"] = "("
+    with pytest.raises(ManifestProblem, match="pattern"):
+        manifest.parse(given, "house.toml")
+
+
+def test_a_missing_key_is_named() -> None:
+    given = values()
+    del given["name"]
+    with pytest.raises(ManifestProblem, match="'name' is missing"):
+        manifest.parse(given, "house.toml")
+
+
+@pytest.mark.parametrize("content", [b"slug = ", b"\xff\xfe"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_bytes(content)
+    with pytest.raises(ManifestProblem, match=r"broken\.toml"):
+        manifest.load(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestProblem, match=r"absent\.toml"):
+        manifest.load(tmp_path / "absent.toml")
