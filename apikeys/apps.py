@@ -1,3 +1,5 @@
+"""The application: its keys are checked wherever Django checks itself."""
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -185,6 +185,9 @@ class DerivedKeys:
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(MAX_DERIVATIONS)
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def holds(self, ring: KeyRing, key_id: str, profile: int, owner: str, salt: bytes) -> bool:
         """Tell whether the derived key is at hand."""
         entry = self._entries.get(self._name(ring, key_id, profile, owner, salt))

@@ -1,0 +1,163 @@
+"""The keys of the house: what is refused at start, and what a good ring gives out."""
+
+import base64
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core import checks
+from django.test import override_settings
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from apikeys import keyring
+from apikeys.apps import house_keys
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def encoded(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+ONE, TWO, FINGERPRINT, AUDIT = (encoded(os.urandom(32)) for _ in range(4))
+GOOD = {
+    "DIGITALME_MASTER_KEYS": f"k1:{ONE}",
+    "DIGITALME_FINGERPRINT_KEY": FINGERPRINT,
+    "DIGITALME_AUDIT_KEY": AUDIT,
+}
+SHORT = encoded(os.urandom(31))
+SEQUENCE, BACKWARDS = encoded(bytes(range(7, 39))), encoded(bytes(range(90, 58, -1)))
+REPEATED, PATTERN = encoded(b"\x55" * 32), encoded(bytes(range(100, 114)) * 3)
+WIDE_PATTERN = encoded(bytes([3, 1, 4, 15, 92, 65, 35, 89, 79, 32, 38, 46, 26, 43]) * 3)
+SAMPLE = encoded(b"0123456789abcdef0123456789abcdef")
+FEW = encoded(b"aXbYcZdWeVf" * 3)
+
+BAD: dict[str, tuple[dict[str, str], str]] = {
+    "no master": ({"DIGITALME_MASTER_KEYS": ""}, "DIGITALME_MASTER_KEYS"),
+    "only commas": ({"DIGITALME_MASTER_KEYS": " , ,\n"}, "DIGITALME_MASTER_KEYS"),
+    "no id": ({"DIGITALME_MASTER_KEYS": ONE}, "DIGITALME_MASTER_KEYS"),
+    "an empty id": ({"DIGITALME_MASTER_KEYS": f":{ONE}"}, "DIGITALME_MASTER_KEYS"),
+    "an odd id": ({"DIGITALME_MASTER_KEYS": f"k 1:{ONE}"}, "DIGITALME_MASTER_KEYS"),
+    "one id twice": ({"DIGITALME_MASTER_KEYS": f"k1:{ONE},k1:{TWO}"}, "'k1'"),
+    "one master twice": ({"DIGITALME_MASTER_KEYS": f"k1:{ONE},k2:{ONE}"}, "'k2'"),
+    "an empty master": ({"DIGITALME_MASTER_KEYS": "k1:"}, "'k1'"),
+    "no base64": ({"DIGITALME_MASTER_KEYS": f"k1:{ONE}!"}, "'k1'"),
+    "no ASCII": ({"DIGITALME_MASTER_KEYS": f"k1:{ONE}ü"}, "'k1'"),
+    "a short second master": ({"DIGITALME_MASTER_KEYS": f"k1:{ONE},k2:{SHORT}"}, "'k2'"),
+    "a repeated byte": ({"DIGITALME_MASTER_KEYS": f"k1:{REPEATED}"}, "'k1'"),
+    "a pattern of few bytes": ({"DIGITALME_MASTER_KEYS": f"k1:{FEW}"}, "'k1'"),
+    "a repeated pattern": ({"DIGITALME_MASTER_KEYS": f"k1:{WIDE_PATTERN}"}, "'k1'"),
+    "a repeated sequence": ({"DIGITALME_MASTER_KEYS": f"k1:{PATTERN}"}, "'k1'"),
+    "a sequence": ({"DIGITALME_MASTER_KEYS": f"k1:{SEQUENCE}"}, "'k1'"),
+    "a sequence backwards": ({"DIGITALME_MASTER_KEYS": f"k1:{BACKWARDS}"}, "'k1'"),
+    "a sample": ({"DIGITALME_MASTER_KEYS": f"k1:{SAMPLE}"}, "'k1'"),
+    "no fingerprint key": ({"DIGITALME_FINGERPRINT_KEY": ""}, "DIGITALME_FINGERPRINT_KEY"),
+    "a short fingerprint key": ({"DIGITALME_FINGERPRINT_KEY": SHORT}, "DIGITALME_FINGERPRINT_KEY"),
+    "a blank audit key": ({"DIGITALME_AUDIT_KEY": "  "}, "DIGITALME_AUDIT_KEY"),
+    "equal fingerprint and audit keys": ({"DIGITALME_AUDIT_KEY": FINGERPRINT}, "DIGITALME_AUDIT_KEY"),
+    "a master as audit key": ({"DIGITALME_AUDIT_KEY": ONE}, "'k1'"),
+}
+
+
+@pytest.mark.parametrize(("change", "named"), BAD.values(), ids=BAD)
+def test_unusable_keys_are_refused_by_name_and_never_by_value(change: dict[str, str], named: str) -> None:
+    with override_settings(**GOOD | change):
+        with pytest.raises(keyring.UnusableKey) as refusal:
+            keyring.ring()
+        found = house_keys()
+    assert named in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert [(one.level, one.msg) for one in found] == [(checks.CRITICAL, str(refusal.value))]
+    values = [value for text in (GOOD | change).values() for value in (text, text.partition(":")[2]) if len(value) > 5]
+    assert not [value for value in values if value in str(refusal.value)]
+
+
+def test_a_good_ring_seals_with_the_first_master_and_keeps_the_others() -> None:
+    with override_settings(**GOOD | {"DIGITALME_MASTER_KEYS": f"new:{TWO}\nold:{ONE},"}):
+        ring = keyring.ring()
+        assert house_keys() == []
+        assert ring is keyring.ring()
+    assert (ring.sealing_id, ring.ids) == ("new", ("new", "old"))
+    assert "old" in ring
+    assert "other" not in ring
+    assert len({ring.root("new"), ring.root("old"), base64.b64decode(ONE), base64.b64decode(TWO)}) == 4
+    with pytest.raises(KeyError):
+        ring.root("other")
+
+
+def test_the_check_value_tells_masters_apart_and_not_ids() -> None:
+    with override_settings(**GOOD):
+        one = keyring.ring().check_value("k1")
+    with override_settings(**GOOD | {"DIGITALME_MASTER_KEYS": f"a:{ONE},b:{TWO}"}):
+        ring = keyring.ring()
+    assert ring.check_value("a") == one
+    assert ring.check_value("b") != one
+
+
+def test_a_ring_shows_ids_and_no_keys() -> None:
+    with override_settings(**GOOD):
+        assert repr(keyring.ring()) == "<KeyRing k1>"
+
+
+def test_derivation_of_the_root_follows_rfc_5869() -> None:
+    """HKDF-Expand with one block is HMAC(key, info | 0x01)."""
+    import hmac
+
+    with override_settings(**GOOD):
+        root = keyring.ring().root("k1")
+    assert root == hmac.digest(base64.b64decode(ONE), b"digitalme/v1/enc-root\x01", "sha256")
+
+
+@given(st.binary(max_size=31))
+def test_whatever_is_too_short_is_refused_in_the_one_way(key: bytes) -> None:
+    with (
+        override_settings(**GOOD | {"DIGITALME_MASTER_KEYS": f"k1:{encoded(key)}"}),
+        pytest.raises(keyring.UnusableKey, match="'k1'"),
+    ):
+        keyring.ring()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(st.lists(st.integers(0, 255), min_size=32, max_size=80, unique=True).map(bytes))
+def test_any_long_and_varied_key_is_taken(key: bytes) -> None:
+    assume(len({(after - before) % 256 for before, after in itertools.pairwise(key)}) > 4)
+    with override_settings(**GOOD | {"DIGITALME_MASTER_KEYS": f"k1:{encoded(key)}"}):
+        assert len(keyring.ring().root("k1")) == 32
+
+
+def manage(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run manage.py as an operator does."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("DIGITALME_")}
+    basics = {"DIGITALME_ENV_FILE": "", "SECRET_KEY": "x" * 50, "DJANGO_SETTINGS_MODULE": "digitalme.settings"}
+    basics["DIGITALME_VAR_DIR"] = os.environ["DIGITALME_VAR_DIR"]
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=known | basics | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_without_keys_nothing_starts_but_what_makes_and_explains_them() -> None:
+    refused = manage("check")
+    assert refused.returncode == 1
+    assert "DIGITALME_MASTER_KEYS is not set" in refused.stderr
+    assert manage("set_key", "--help").returncode == 0
+    made = manage("generate_master_key")
+    assert made.returncode == 0
+    bare = [manage("generate_master_key", "--bare").stdout.strip() for _ in range(2)]
+    keys = {"DIGITALME_FINGERPRINT_KEY": bare[0], "DIGITALME_AUDIT_KEY": bare[1]}
+    assert manage("check", DIGITALME_MASTER_KEYS=made.stdout.strip(), **keys).returncode == 0
+
+
+def test_a_server_does_not_start_with_a_weak_key() -> None:
+    environment = os.environ | {"DIGITALME_MASTER_KEYS": f"k7:{SEQUENCE}", "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    command = [sys.executable, "-m", "digitalme.server", "--port", "0"]
+    refused = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert refused.returncode != 0
+    assert "'k7'" in refused.stderr
+    assert SEQUENCE not in refused.stderr + refused.stdout
