@@ -124,4 +124,5 @@ def result_of(provider: Provider, outcome: Outcome, *, saved: bool = False) -> R
     heading = "Saved. " if saved else ""
     if tone in ("ok", "bad") and outcome.category != Category.MALFORMED:
         heading += f"{provider.name} answered in {outcome.latency_ms} ms."
-    return Result(tone, heading.strip(), outcome.message)
+    charged = " Nothing was charged." if outcome.category == Category.VALID else ""
+    return Result(tone, heading.strip(), outcome.message + charged)

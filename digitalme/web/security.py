@@ -22,14 +22,15 @@ SCOPE_LABELS = {
     "api:read": "Read keys' states, quotas and usage",
     "api:write": "Change keys and tokens",
 }
-LIFETIMES = (("7", "7 days"), ("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("", "No expiry"))
+NEVER = "never"
+LIFETIMES = (("7", "7 days"), ("30", "30 days"), ("90", "90 days"), ("365", "a year"), (NEVER, "No expiry"))
 
 
 class TokenForm(forms.Form):
     """What a new access token is to be."""
 
     name = forms.CharField(max_length=100, help_text="The program that will use it, such as “laptop” or “nightly job”.")
-    lifetime = forms.ChoiceField(choices=LIFETIMES, initial="90", required=False, label="Valid for")
+    lifetime = forms.ChoiceField(choices=LIFETIMES, initial="90", label="Valid for")
     scopes = forms.MultipleChoiceField(
         choices=[(scope, SCOPE_LABELS.get(scope, scope)) for scope in tokens.SCOPES],
         initial=["gateway"],
@@ -40,7 +41,7 @@ class TokenForm(forms.Form):
     def lifetime_days(self) -> int | None:
         """The chosen lifetime in days; None never expires."""
         chosen = self.cleaned_data["lifetime"]
-        return int(chosen) if chosen else None
+        return None if chosen == NEVER else int(chosen)
 
 
 def token_for_user(user: User, token_id: UUID) -> AccessToken:

@@ -8,7 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 from pytest_django.live_server_helper import LiveServer
@@ -57,6 +59,13 @@ def add_call(user: User, *, at: datetime | None = None, **fields: Any) -> UsageR
     }
     when = at or timezone.now() - timedelta(seconds=5)
     return UsageRecord.objects.create(request_id=uuid4(), user_id=user.pk, timestamp=when, **{**values, **fields})
+
+
+def queries_of(client: Client, path: str) -> int:
+    """How many queries a page takes."""
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(path).status_code == 200
+    return len(captured)
 
 
 @pytest.fixture(scope="module")

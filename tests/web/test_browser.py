@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
+from allauth.mfa.totp.internal import auth as totp
 from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 
@@ -39,14 +41,6 @@ SIGNED_IN = [
     "/accounts/2fa/totp/activate/",
     "/accounts/sessions/",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _limits(transactional_db: None) -> None:
-    """What a migration made is emptied between tests that use transactions; make it anew."""
-    from quotas import policy
-
-    policy.ensure_default_tier()
 
 
 @pytest.fixture
@@ -114,7 +108,7 @@ def test_from_sign_up_to_a_key_and_back(visit: Visit, provider: FakeProvider, sc
     sign_up(page)
     page.goto("/settings/api/")
     card = page.locator("#provider-openai")
-    page.get_by_role("link", name="Add a OpenAI key").or_(page.get_by_role("link", name="Add an OpenAI key")).click()
+    page.get_by_role("link", name="Add your key for OpenAI").click()
     submit_key(page, "wrong")
     card.get_by_text("This is not a valid API key").wait_for()
     assert page.get_by_label("API key", exact=True).input_value() == ""
@@ -181,7 +175,7 @@ def test_markup_in_a_name_is_text(visit: Visit, alice: User) -> None:
     add_call(alice, model="<div hx-get=/settings/ hx-trigger=load>")
     page = visit(alice)
     dialogs: list[Any] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
+    page.on("dialog", dialogs.append)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     for path in ("/", "/settings/usage/"):
@@ -195,3 +189,34 @@ def test_the_theme_follows_the_preference_over_the_device(visit: Visit, alice: U
     page = visit(alice, theme="light")
     page.goto("/settings/profile/")
     assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+
+def test_the_second_factor_is_turned_on_and_asked_for(visit: Visit, alice: User) -> None:
+    EmailAddress.objects.create(user=alice, email=alice.email, verified=True, primary=True)
+    page = visit(alice, width=390)
+    page.goto("/accounts/2fa/totp/activate/")
+    assert_sound(page, 390)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Confirm").click()
+    secret = page.get_by_label("Secret, to type in instead").input_value()
+    assert_sound(page, 390)
+    page.get_by_label("Authenticator code").fill(current_code(secret))
+    page.get_by_role("button", name="Turn on").click()
+    page.get_by_role("heading", name="Recovery codes").wait_for()
+    assert_sound(page, 390)
+    for path in ("/accounts/2fa/", "/accounts/2fa/totp/deactivate/", "/accounts/2fa/recovery-codes/generate/"):
+        page.goto(path)
+        assert_sound(page, 390)
+    stranger = visit(width=390)
+    stranger.goto("/accounts/login/")
+    stranger.get_by_label("Email").fill(alice.email)
+    stranger.get_by_label("Password", exact=True).fill(PASSWORD)
+    stranger.get_by_role("button", name="Sign in").click()
+    stranger.get_by_role("heading", name="Two-Factor Authentication").wait_for()
+    assert_sound(stranger, 390)
+
+
+def current_code(secret: str) -> str:
+    """What an authenticator app shows now."""
+    counter = next(iter(totp.yield_hotp_counters_from_time()))
+    return str(totp.format_hotp_value(totp.hotp_value(secret, counter)))
