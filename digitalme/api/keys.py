@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from apikeys import checks, keys
 from apikeys.models import Credential
 from digitalme.accounts.models import User
+from digitalme.api import throttles
 from digitalme.api.providers import provider_named
 from digitalme.api.resource import Resource
 from digitalme.errors import KeyNotFound
@@ -147,6 +148,8 @@ class Key(Resource):
 
 class KeyTest(Resource):
     """A test of the caller's key."""
+
+    throttle_classes = (throttles.KeyTests,)
 
     @extend_schema(operation_id="keys_test", request=None, responses=OutcomeSerializer)
     def post(self, request: Request, provider: str) -> Response:

@@ -1,7 +1,7 @@
 """What all resources share: times in UTC, bodies that are small JSON objects, the last word on unknown addresses."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any, cast
 
@@ -14,9 +14,11 @@ from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from digitalme.accounts.models import User
+from digitalme.api import throttles
 from digitalme.api.errors import TooLarge
 
 MAX_BODY_BYTES = 64 * 1024
@@ -56,6 +58,7 @@ class Resource(APIView):
     """The base of all views: whatever the reader's own time zone, times are told in UTC."""
 
     parser_classes = (SmallJSON,)
+    throttle_classes: Sequence[type[BaseThrottle]] = (throttles.FailOpen,)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Handle the request in UTC."""

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from digitalme.api import docs, keys, me, providers, quotas, records, resource, tokens
+from digitalme.api import docs, keys, me, providers, quotas, records, resource, tokens, usage
 
 urlpatterns = [
     path("keys/", keys.Keys.as_view(), name="api_keys"),
@@ -10,6 +10,8 @@ urlpatterns = [
     path("keys/<slug:provider>/test/", keys.KeyTest.as_view(), name="api_key_test"),
     path("providers/", providers.Providers.as_view(), name="api_providers"),
     path("quotas/", quotas.Quotas.as_view(), name="api_quotas"),
+    path("usage/summary/", usage.Summary.as_view(), name="api_usage_summary"),
+    path("usage/series/", usage.Series.as_view(), name="api_usage_series"),
     path("usage/records/", records.Records.as_view(), name="api_usage_records"),
     path("usage/records/<uuid:request_id>/", records.Record.as_view(), name="api_usage_record"),
     path("tokens/", tokens.Tokens.as_view(), name="api_tokens"),

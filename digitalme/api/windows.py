@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from digitalme.accounts.models import User
 
 MAX_DAYS = 3660
+DEFAULT_DAYS = 30
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -56,10 +57,30 @@ class Window(serializers.Serializer[Any]):
         return given
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a span that is empty or longer than ten years."""
-        if "from" in attrs and "to" in attrs and not timedelta() < attrs["to"] - attrs["from"] <= timedelta(MAX_DAYS):
-            raise serializers.ValidationError({"to": ["This is before from, or more than ten years after it."]})
+        """Refuse a span that ends before it begins."""
+        if "from" in attrs and "to" in attrs:
+            _check(attrs["from"], attrs["to"])
         return attrs
+
+    @property
+    def of_provider(self) -> str | None:
+        """The one provider that is asked about; None for all."""
+        found: str | None = self.validated_data.get("provider")
+        return found
+
+    def span(self, now: datetime) -> tuple[datetime, datetime]:
+        """Return begin and end; without them the last 30 calendar days. Raises ValidationError."""
+        end = self.validated_data.get("to", now)
+        first_day = end.astimezone(self.context["zone"]).date() - timedelta(days=DEFAULT_DAYS - 1)
+        start = self.validated_data.get("from", datetime.combine(first_day, time(), self.context["zone"]))
+        _check(start, end)
+        return start.astimezone(UTC), end
+
+    def days(self, now: datetime) -> tuple[date, date]:
+        """Return the first and the last day of the span in the caller's time zone. Raises ValidationError."""
+        start, end = self.span(now)
+        zone = self.context["zone"]
+        return start.astimezone(zone).date(), (end - timedelta(microseconds=1)).astimezone(zone).date()
 
     def equal(self, *names: str) -> dict[str, Any]:
         """Return those of the named parameters that were given."""
@@ -69,3 +90,8 @@ class Window(serializers.Serializer[Any]):
         """Return lookups of a time column, and of the provider."""
         bounds = {f"{column}__gte": self.validated_data.get("from"), f"{column}__lt": self.validated_data.get("to")}
         return {**{name: at for name, at in bounds.items() if at}, **self.equal("provider")}
+
+
+def _check(start: datetime, end: datetime) -> None:
+    if not timedelta() < end - start <= timedelta(days=MAX_DAYS):
+        raise serializers.ValidationError({"to": ["This is before from, or more than ten years after it."]})

@@ -1,0 +1,152 @@
+"""Refusals as problem documents."""
+
+import json
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from digitalme.api import keys
+from digitalme.errors import DecryptionFailed
+
+CANARY = "sk-proj-canaryCANARYcanary0123456789"
+
+
+def test_a_problem_has_all_its_parts(alice_program: Client) -> None:
+    response = alice_program.get("/api/v1/keys/openai/")
+    problem = response.json()
+    assert response["Content-Type"] == "application/problem+json"
+    assert problem == {
+        "type": "urn:digitalme:error:KeyNotFound",
+        "title": "No key can serve this call",
+        "status": 404,
+        "detail": "You have no OpenAI key of your own.",
+        "code": "KeyNotFound",
+        "request_id": response["X-Request-Id"],
+        "data": {},
+    }
+
+
+@pytest.mark.parametrize("path", ["", "nothing/", "keys", "usage/records/not-an-id/", f"keys/{CANARY}/x/", "%00/"])
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
+def test_an_unknown_address_is_a_problem_too(alice_program: Client, method: str, path: str) -> None:
+    response = getattr(alice_program, method)(f"/api/v1/{path}")
+    assert (response.status_code, response.json()["code"]) == (404, "NotFound")
+    assert CANARY not in response.content.decode()
+
+
+def test_strangers_learn_no_addresses(client: Client, db: None) -> None:
+    assert client.get("/api/v1/nothing/").status_code == client.get("/api/v1/me/").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("post", "me/"), ("delete", "me/"), ("post", "keys/"), ("get", "keys/openai/test/")]
+)
+def test_a_wrong_method_is_405(alice_program: Client, method: str, path: str) -> None:
+    assert getattr(alice_program, method)(f"/api/v1/{path}").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b'"' + CANARY.encode() + b'"',
+        b"null",
+        b'{"name": NaN}',
+        b'{"name": Infinity}',
+        b"\xff\xfe{}",
+        b'{"name": "' + CANARY.encode() + b'\x01"}',
+        b"[" * 100_000,
+        b'{"a":' * 10_000,
+    ],
+)
+def test_a_body_that_is_no_json_object_is_400_and_not_repeated(alice_program: Client, body: bytes) -> None:
+    response = alice_program.generic("PATCH", "/api/v1/me/", body[:60_000], content_type="application/json")
+    assert (response.status_code, response.json()["detail"]) == (400, "The body is not valid JSON.")
+
+
+def test_a_body_in_another_charset_is_refused(alice_program: Client) -> None:
+    sent = json.dumps({"name": "é"}).encode("utf-16")
+    response = alice_program.generic("PATCH", "/api/v1/me/", sent, content_type="application/json; charset=utf-16")
+    assert response.status_code == 400
+
+
+def test_a_large_body_is_413(alice_program: Client) -> None:
+    body = json.dumps({"name": CANARY * 5000}).encode()
+    response = alice_program.generic("PATCH", "/api/v1/me/", body, content_type="application/json")
+    assert (response.status_code, response.json()["code"]) == (413, "InvalidRequest")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/html", ""]
+)
+def test_only_json_is_taken(alice_program: Client, kind: str) -> None:
+    response = alice_program.generic("PATCH", "/api/v1/me/", b"name=Eve", content_type=kind)
+    assert response.status_code == 415
+
+
+def test_only_json_is_given(alice_program: Client) -> None:
+    response = alice_program.get("/api/v1/me/", headers={"Accept": "text/html"})
+    assert (response.status_code, response["Content-Type"]) == (406, "application/problem+json")
+
+
+def test_what_is_not_valid_is_told_by_field(alice_program: Client) -> None:
+    body = {"theme": CANARY, "time_zone": CANARY, "name": "x" * 151}
+    problem = alice_program.patch("/api/v1/me/", body, content_type="application/json").json()
+    assert (problem["status"], problem["code"]) == (400, "InvalidRequest")
+    assert set(problem["errors"]) == {"theme", "time_zone", "name"}
+    assert CANARY not in json.dumps(problem)
+
+
+def test_our_own_errors_keep_code_status_and_data(alice_program: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise DecryptionFailed("The key cannot be opened.", credential="x", retry_after=7)
+
+    monkeypatch.setattr(keys, "own_key", fail)
+    response = alice_program.get("/api/v1/keys/openai/")
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (500, "DecryptionFailed")
+    assert (problem["data"]["credential"], response["Retry-After"]) == ("x", "7")
+
+
+def test_a_fault_tells_nothing_and_is_logged(
+    alice_program: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("inner workings")
+
+    monkeypatch.setattr(keys, "own_key", fail)
+    alice_program.raise_request_exception = False
+    response = alice_program.get("/api/v1/keys/openai/")
+    assert response.status_code == 500
+    assert response.json()["request_id"] == response["X-Request-Id"]
+    assert "inner workings" not in response.content.decode()
+    assert "inner workings" in caplog.text
+
+
+def test_too_many_requests_are_told_when_to_come_back(alice_program: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("digitalme.api.throttles.FailOpen.rate", "2/min")
+    answers = [alice_program.get("/api/v1/me/") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[-1].json()["code"] == "QuotaExceeded"
+    assert int(answers[-1]["Retry-After"]) > 0
+
+
+def test_a_cache_that_is_away_stops_nobody(
+    alice_program: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(type(cache._connections[cache._alias]), "get", away)  # type: ignore[attr-defined]
+    assert alice_program.get("/api/v1/me/").status_code == 200
+    assert "the cache is away" in caplog.text
+
+
+def test_strangers_are_not_told_apart_by_a_header(client: Client, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("digitalme.api.throttles.FailOpen.rate", "2/min")
+    for address in ("1.1.1.1", "2.2.2.2", "3.3.3.3"):
+        client.get("/api/v1/me/", headers={"X-Forwarded-For": address})
+    assert client.get("/api/v1/me/").status_code == 401
