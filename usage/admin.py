@@ -7,7 +7,6 @@ from django.http import HttpRequest
 
 from usage.models import DailyUsage, HourlyUsage, UsageRecord
 
-
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
 else:

@@ -1,6 +1,6 @@
 """What a user used and spent: the rollups, and the records that are not in them yet."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -56,7 +56,7 @@ class Totals:
         """Milliseconds until the end of a call, on average."""
         return self.response_ms // self.requests if self.requests else 0
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: Mapping[str, Any]) -> None:
         """Add a row of a query that sums up."""
         for name in SUMMED:
             amount = row[f"sum_{name}"] or 0
@@ -109,8 +109,8 @@ def series(user: User, first: date, last: date, now: datetime, provider: str | N
     if unrolled <= last:
         begin, end = day_bounds(unrolled, user.time_zone)[0], day_bounds(last, user.time_zone)[1]
         begin = begin if begin == hour_of(begin) else hour_of(begin) + HOUR
-        for row in _hours(user, begin, min(end, now + HOUR), mark, provider):
-            _point(points, row["hour"].astimezone(zone).date(), row["provider"]).add(row)
+        for sums in _hours(user, begin, min(end, now + HOUR), mark, provider):
+            _point(points, sums["hour"].astimezone(zone).date(), sums["provider"]).add(sums)
     return [points[key] for key in sorted(points)]
 
 
@@ -128,7 +128,7 @@ def _mark() -> datetime:
     return RollupMark.objects.filter(id=1).values_list("rolled_until", flat=True).first() or _NEVER
 
 
-def _rows(user: User, start: datetime, end: datetime, provider: str | None, *by: str) -> Iterator[dict[str, Any]]:
+def _rows(user: User, start: datetime, end: datetime, provider: str | None, *by: str) -> Iterator[Mapping[str, Any]]:
     """Yield sums that together are those of [start, end): whole rolled hours, and records at the edges."""
     first = hour_of(start) if start == hour_of(start) else hour_of(start) + HOUR
     last = min(hour_of(end), _mark())
@@ -143,7 +143,7 @@ def _rows(user: User, start: datetime, end: datetime, provider: str | None, *by:
 
 def _hours(
     user: User, start: datetime, end: datetime, mark: datetime, provider: str | None
-) -> Iterable[dict[str, Any]]:
+) -> Iterable[Mapping[str, Any]]:
     """Yield sums by hour and provider; `start` is a full hour."""
     rolled = HourlyUsage.objects.filter(user_id=user.pk, hour__gte=start, hour__lt=min(end, mark))
     yield from _narrowed(rolled, provider).values("hour", "provider").annotate(**_FROM_ROLLUPS)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quotas.models import LimitType
@@ -37,6 +37,7 @@ def test_a_period_is_the_day_or_month_of_the_zone(kind: str, now: str, zone: str
     assert period(kind, utc(now), zone) == (utc(start), utc(end))
 
 
+@settings(deadline=None)
 @given(KINDS, MOMENTS, ZONES)
 def test_a_period_covers_its_moment_and_meets_the_next(kind: str, now: datetime, zone: str) -> None:
     start, end = period(kind, now, zone)
@@ -46,6 +47,7 @@ def test_a_period_covers_its_moment_and_meets_the_next(kind: str, now: datetime,
     assert period(kind, end - timedelta(microseconds=1), zone) == (start, end)
 
 
+@settings(deadline=None)
 @given(MOMENTS, ZONES)
 def test_a_day_begins_at_the_first_moment_of_its_date(now: datetime, zone: str) -> None:
     start, _ = period("daily", now, zone)
@@ -66,6 +68,7 @@ def test_a_month_that_moves_by_hours_stays_one() -> None:
     assert period("monthly", ended, "America/New_York", after=ended) == (ended, utc("2026-03-01T05:00"))
 
 
+@settings(deadline=None)
 @given(KINDS, MOMENTS, st.lists(ZONES, min_size=2, max_size=6))
 def test_whoever_moves_meets_no_more_periods_than_whoever_stays(kind: str, now: datetime, zones: list[str]) -> None:
     shortest = SHORTEST_MONTH if kind == "monthly" else SHORTEST_DAY
