@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -54,8 +55,9 @@ _COLUMNS = "c.id, c.team_id, c.provider, c.version, c.sealed, c.destination, c.i
 _SALTED = "JOIN apikeys_ownersalt s ON s.owner = c.salt_id"
 _RANKS = (KeySource.USER, KeySource.TEAM, KeySource.SYSTEM)
 
-# How good a candidate is: the rank of its source, then active ones first, then the oldest.
-_Quality = tuple[int, bool, UUID]
+# How good a candidate is: the rank of its source, then active ones first, then the oldest (ids are
+# ordered by time, also as SQLite's hex digits).
+_Quality = tuple[int, bool, Any]
 
 
 def resolve(wanted: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], ResolvedKey]:
@@ -67,15 +69,18 @@ def resolve(wanted: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], Reso
     """
     if not wanted:
         return {}
-    best: dict[tuple[UUID | None, str], tuple[_Quality, tuple[Any, ...]]] = {}
-    for row in _rows(wanted):
-        place = (as_uuid(row[1]), row[4])
-        quality = (row[0], not row[8], UUID(str(row[2])))
+    users = list({user for user, _ in wanted})
+    stored_ids = parameters(users)
+    best: dict[tuple[Any, str], tuple[_Quality, tuple[Any, ...]]] = {}
+    for row in _rows(stored_ids, list({provider for _, provider in wanted})):
+        place = (row[1], row[4])
+        quality = (row[0], not row[8], row[2])
         if place not in best or quality < best[place][0]:
             best[place] = (quality, row)
+    stored_id_of = dict(zip(users, stored_ids, strict=True))
     found = {}
     for user_id, provider in wanted:
-        chosen = best.get((user_id, provider)) or best.get((None, provider))
+        chosen = best.get((stored_id_of[user_id], provider)) or best.get((None, provider))
         key = _stored(chosen[1]) if chosen else _from_environment(provider)
         if key:
             found[user_id, provider] = key
@@ -134,9 +139,8 @@ def touch(credential_ids: Collection[UUID], *, now: datetime) -> None:
     Credential.objects.filter(id__in=credential_ids).update(last_used_at=now)
 
 
-def _rows(wanted: Collection[tuple[UUID, str]]) -> list[tuple[Any, ...]]:
+def _rows(users: list[Any], providers: list[str]) -> list[tuple[Any, ...]]:
     """Read all keys that could serve: rank of the source, user (none for the house's), then _COLUMNS."""
-    users, providers = list({user for user, _ in wanted}), list({provider for _, provider in wanted})
     someone, those = placeholders(len(users)), f"c.label = '' AND c.provider IN ({placeholders(len(providers))})"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -145,7 +149,7 @@ def _rows(wanted: Collection[tuple[UUID, str]]) -> list[tuple[Any, ...]]:
             f" UNION ALL SELECT 1, m.user_id, {_COLUMNS} FROM accounts_membership m"
             f" JOIN apikeys_credential c ON c.team_id = m.team_id {_SALTED} WHERE m.user_id IN ({someone}) AND {those}"
             f" UNION ALL SELECT 2, NULL, {_COLUMNS} FROM apikeys_credential c {_SALTED} WHERE c.is_system AND {those}",
-            parameters([*users, *providers, *users, *providers, *providers]),
+            [*users, *providers, *users, *providers, *providers],
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
@@ -165,7 +169,7 @@ def _stored(row: tuple[Any, ...]) -> ResolvedKey | None:
         owner=owner,
         sealed=_texts(_json(sealed)),
         salt=bytes(salt),
-        destination=_origins(_json(destination)),
+        destination=_stored_origins(destination),
     )
 
 
@@ -182,10 +186,11 @@ def _blob(text: str, credential_id: UUID) -> bytes:
         raise CredentialUnreadable(credential_id) from None
 
 
-def _json(value: Any) -> Any:
-    """Return a JSON column as it is; what is no JSON any more makes its own row unreadable, not the batch."""
+def _json(text: str) -> Any:
+    """Return a JSON column, which both databases hand out as text; what is no JSON any more makes its
+    own row unreadable, not the whole batch."""
     try:
-        return json.loads(value) if isinstance(value, str) else value
+        return json.loads(text)
     except ValueError:
         return None
 
@@ -195,6 +200,11 @@ def _texts(value: Any) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
         return value
     return {}
+
+
+@lru_cache(maxsize=256)
+def _stored_origins(text: str) -> tuple[str, ...]:
+    return _origins(_json(text))
 
 
 def _origins(value: Any) -> tuple[str, ...]:
