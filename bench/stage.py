@@ -137,7 +137,7 @@ def manage(environ: dict[str, str], *arguments: str, given: str = "") -> str:
 
 def furnish(environ: dict[str, str], *, own_key: bool) -> str:
     """Make tables, a user with limits that never refuse, and return an access token."""
-    manage(environ, "migrate", "--verbosity", "0")
+    manage(environ, "prepare")
     manage(environ, "create_user", EMAIL, "--password-stdin", given="correct horse battery staple\n")
     for kind in ("demo", "daily", "monthly"):
         amounts = ["--requests", PLENTY, "--tokens", PLENTY + "000", "--cost", "1000000"]

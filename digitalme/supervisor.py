@@ -147,7 +147,7 @@ async def _prepare(end: asyncio.Task[Any]) -> list[dict[str, str]]:
         process.terminate()
     printed, _ = await output
     if process.returncode and not end.done():
-        raise CannotStart("The database could not be prepared; the lines above say why.")
+        raise CannotStart("Nothing was started; the lines above say why.")
     return json.loads(printed or b"[]") if not process.returncode else []
 
 

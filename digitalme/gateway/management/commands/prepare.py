@@ -1,14 +1,15 @@
-"""Bring the tables up to date and, if asked, make the demo people: what `make run` does before it serves."""
+"""What comes before serving: the keys of the house are usable, the tables up to date, the demo people there if asked."""
 
 import json
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from apikeys import keyring
 from digitalme.accounts import demo
 
 
@@ -20,6 +21,10 @@ class Command(BaseCommand):
         parser.add_argument("--demo", action="store_true", help="make sure that the demo people exist")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            keyring.ring()
+        except keyring.UnusableKey as problem:
+            raise CommandError(str(problem)) from None
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             self.stderr.write("Preparing the database ...")
