@@ -1,4 +1,4 @@
-"""What comes before serving: the keys of the house are usable, the tables up to date, the demo people there if asked."""
+"""What comes before serving: usable keys of the house, tables up to date, demo people if asked."""
 
 import json
 from typing import Any
