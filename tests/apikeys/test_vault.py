@@ -4,8 +4,10 @@ import base64
 import hashlib
 import os
 import pickle
+import statistics
 import struct
 import threading
+import time
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -324,3 +326,20 @@ def test_only_so_many_owners_are_derived_at_once(monkeypatch: pytest.MonkeyPatch
     for thread in threads:
         thread.join()
     assert 1 < most <= vault.MAX_DERIVATIONS
+
+
+def test_a_crowd_of_new_owners_does_not_hold_up_the_warm_ones() -> None:
+    opened(BLOB)
+    salts = [os.urandom(32) for _ in range(60)]
+    threads = [
+        threading.Thread(target=vault.warm_up, args=(f"user:{number}", salt)) for number, salt in enumerate(salts)
+    ]
+    for thread in threads:
+        thread.start()
+    took = []
+    while any(thread.is_alive() for thread in threads):
+        start = time.perf_counter()
+        opened(BLOB)
+        took.append(time.perf_counter() - start)
+        time.sleep(0.002)
+    assert statistics.quantiles(took, n=20)[-1] < 0.05
