@@ -282,5 +282,9 @@ LOGGING: dict[str, Any] = {
     }
     | {"django.server": {"handlers": ["stderr"], "propagate": False}},
 }
-SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # addresses are unique in any case: a constraint of the model
+SILENCED_SYSTEM_CHECKS = [
+    "auth.W004",  # addresses are unique in any case: a constraint of the model
+    "security.W005",  # other names below the domain are not ours to bind to TLS
+    "security.W021",  # nor to enter into the browsers' lists
+]
 IGNORABLE_404_URLS = [re.compile(r"^/favicon\.ico$")]
