@@ -53,7 +53,7 @@ def _cache() -> None:
 
 def _broker() -> None:
     if not settings.REDIS_URL:
-        folder = settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_out"]
+        folder = str(settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_out"])
         if not os.access(folder, os.W_OK):
             raise RuntimeError("the broker's folder cannot be written")
         return

@@ -28,7 +28,7 @@ def _announce(title: str) -> None:
 def _pytest(arguments: list[str], variables: Mapping[str, str]) -> int:
     """Run the suite in a process of its own and return pytest's exit code."""
     environ = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], env=environ | variables, check=False).returncode
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], env={**environ, **variables}).returncode
 
 
 def on_sqlite(arguments: list[str]) -> int:
