@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from digitalme.api import throttles
 from digitalme.api.errors import MEDIA_TYPE
 
 PROBLEM = {
@@ -44,12 +45,15 @@ class Schema(SpectacularAPIView):
     """The OpenAPI schema, as YAML or JSON."""
 
     api_version = "1"
+    authentication_classes = ()
+    throttle_classes = (throttles.SchemaReads,)
 
 
 class Docs(SpectacularSwaggerSplitView):
     """The schema as a page."""
 
     template_name = "api/docs.html"
+    authentication_classes = ()
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

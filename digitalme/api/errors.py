@@ -126,7 +126,7 @@ def _problem(
         "title": _TITLES[code] if code else HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "code": code,
+        "code": code.value if code else None,  # the schema's own renderer knows plain text only
         "request_id": request_id,
         "data": data or {},
     }

@@ -33,3 +33,10 @@ class KeyTests(FailOpen):
 
     rate = "10/min"
     scope = "key-tests"
+
+
+class SchemaReads(FailOpen):
+    """The schema is anybody's to read, but is put together anew each time."""
+
+    rate = "30/min"
+    scope = "schema"

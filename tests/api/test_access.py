@@ -1,0 +1,164 @@
+"""Every route of the API against everybody who is not its owner. A new route without an entry fails here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import get_resolver
+
+from apikeys.models import Credential
+from digitalme.accounts import roles, tokens
+from digitalme.accounts.models import AccessToken, User
+from digitalme.accounts.roles import Role
+from tests.api.conftest import by_token, record_of, set_key
+from usage.models import UsageRecord
+
+MARK = "alice-canary"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a route answers: `own` about the caller alone, `object` with 404 to all but the owner, `public`
+    to anybody. `bodies` has an entry for each method that changes something."""
+
+    kind: str
+    reads: bool = True
+    bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> list[str]:
+        return (["get"] if self.reads else []) + list(self.bodies)
+
+
+MATRIX = {
+    "api_keys": Entry("own"),
+    # Whoever puts a key puts their own, so that is no way to somebody else's.
+    "api_key": Entry("object", bodies={"put": {"key": "odd"}, "delete": {}}),
+    "api_key_test": Entry("object", reads=False, bodies={"post": {}}),
+    "api_providers": Entry("own"),
+    "api_quotas": Entry("own"),
+    "api_usage_summary": Entry("own"),
+    "api_usage_series": Entry("own"),
+    "api_usage_records": Entry("own"),
+    "api_usage_record": Entry("object"),
+    "api_tokens": Entry("own", bodies={"post": {"name": ""}}),
+    "api_token": Entry("object", bodies={"delete": {}}),
+    "api_me": Entry("own", bodies={"patch": {"name": "x" * 151}}),
+    "schema": Entry("public"),
+    "api_docs": Entry("public"),
+    "api_nothing": Entry("object", bodies={"post": {}, "put": {}, "patch": {}, "delete": {}}),
+}
+INVALID = {("api_key", "put"): 422, ("api_tokens", "post"): 400, ("api_me", "patch"): 400}
+CASES = [(name, method) for name, entry in MATRIX.items() for method in entry.methods]
+HOUSE = [case for case in CASES if MATRIX[case[0]].kind != "public"]
+
+
+@pytest.fixture
+def paths(alice: User) -> dict[str, str]:
+    """The address of each route, with alice's objects in it."""
+    program = by_token(alice)
+    set_key(program, display_name=MARK)
+    token, _ = tokens.issue(user=alice, name=MARK)
+    record = record_of(alice, tag=MARK, model=MARK)
+    named = {"api_key": "keys/openai/", "api_key_test": "keys/openai/test/", "api_token": f"tokens/{token.pk}/"}
+    named |= {"api_usage_record": f"usage/records/{record.pk}/", "api_nothing": "nothing/at/all/"}
+    plain = {one.name: str(one.pattern) for one in api_routes() if "<" not in str(one.pattern)}
+    return {name: f"/api/v1/{path}" for name, path in (plain | named).items()}
+
+
+def api_routes() -> list[Any]:
+    [api] = [one for one in get_resolver().url_patterns if str(one.pattern) == "api/v1/"]
+    return list(api.url_patterns)
+
+
+def send(client: Client, paths: dict[str, str], name: str, method: str) -> Any:
+    body = MATRIX[name].bodies.get(method)
+    if body is None:
+        return getattr(client, method)(paths[name])
+    return getattr(client, method)(paths[name], body, content_type="application/json")
+
+
+def row_counts() -> dict[str, list[Any]]:
+    return {
+        model.__name__: list(model.objects.order_by("pk").values())  # type: ignore[attr-defined]
+        for model in (User, Credential, UsageRecord)
+    } | {"tokens": list(AccessToken.objects.order_by("pk").values("pk", "revoked_at", "name", "scopes"))}
+
+
+def test_every_route_has_an_entry_with_exactly_its_methods() -> None:
+    allowed = {
+        one.name: {method for method in one.callback.cls.http_method_names if hasattr(one.callback.cls, method)}
+        for one in api_routes()
+    }
+    assert {name: set(entry.methods) for name, entry in MATRIX.items()} == {
+        name: methods - {"options", "head"} for name, methods in allowed.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "method"), HOUSE)
+def test_strangers_get_401(paths: dict[str, str], name: str, method: str) -> None:
+    assert send(Client(), paths, name, method).status_code == 401
+
+
+@pytest.mark.parametrize(("name", "method"), HOUSE)
+def test_a_disabled_owner_gets_401_by_token_and_by_session(
+    alice: User, alice_client: Client, paths: dict[str, str], name: str, method: str
+) -> None:
+    program = by_token(alice)
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    assert send(program, paths, name, method).status_code == 401
+    assert send(alice_client, paths, name, method).status_code == 401
+
+
+@pytest.mark.parametrize(("name", "method"), HOUSE)
+def test_the_owners_token_without_the_scope_gets_403(
+    alice: User, paths: dict[str, str], name: str, method: str
+) -> None:
+    other = "api:write" if method == "get" else "api:read"
+    assert send(by_token(alice, "gateway", other), paths, name, method).status_code == 403
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("how", [by_token, signed_in])
+@pytest.mark.parametrize(("name", "method"), HOUSE)
+def test_others_reach_nothing_of_alices_whatever_their_role(
+    bob: User, paths: dict[str, str], role: Role, how: Callable[[User], Client], name: str, method: str
+) -> None:
+    roles.assign(bob, role)
+    client = how(bob)
+    before = row_counts()
+    response = send(client, paths, name, method)
+    if (name, method) in INVALID:
+        assert response.status_code == INVALID[name, method]
+    else:
+        assert response.status_code == (200 if MATRIX[name].kind == "own" else 404)
+    assert MARK not in response.content.decode()
+    assert row_counts() == before
+
+
+@pytest.mark.parametrize(("name", "method"), [case for case in CASES if MATRIX[case[0]].kind == "public"])
+def test_what_is_public_is_public(paths: dict[str, str], name: str, method: str) -> None:
+    response = send(Client(), paths, name, method)
+    assert response.status_code == 200
+    assert MARK not in response.content.decode()
+
+
+@pytest.mark.parametrize("name", [name for name, entry in MATRIX.items() if entry.reads and entry.kind != "public"])
+def test_reading_changes_nothing_but_the_tokens_last_use(alice: User, paths: dict[str, str], name: str) -> None:
+    program = by_token(alice)
+    before = row_counts()
+    with CaptureQueriesContext(connection) as queries:
+        send(program, paths, name, "get")
+    changes = [query["sql"] for query in queries if not query["sql"].startswith(("SELECT", "SAVEPOINT", "RELEASE"))]
+    assert [sql for sql in changes if "last_used_at" not in sql] == []
+    assert row_counts() == before
