@@ -2,10 +2,22 @@
 
 import argparse
 import os
+import sys
 
 import uvicorn
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "digitalme.settings")
+
+
+def _check_keys() -> None:
+    """End with one sentence and exit code 1 if the house's keys are unusable: with several processes the
+    server itself would end with 0."""
+    from apikeys import keyring
+
+    try:
+        keyring.ring()
+    except keyring.UnusableKey as problem:
+        sys.exit(str(problem))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -16,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     chosen = parser.parse_args(arguments)
+    _check_keys()
     uvicorn.run(
         "digitalme.asgi:application",
         host=chosen.host,
