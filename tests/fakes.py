@@ -254,7 +254,7 @@ def _responses_events(model: str) -> Iterator[bytes]:
 
 
 def _message_events(model: str) -> Iterator[bytes]:
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",

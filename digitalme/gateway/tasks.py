@@ -7,7 +7,7 @@ from celery import shared_task
 from digitalme.gateway import settlement
 
 
-@shared_task(name="gateway.sweep_leases")
+@shared_task(name="gateway.sweep_leases")  # type: ignore[untyped-decorator]  # Celery has no types
 def sweep_leases() -> int:
     """Settle expired leases until there are none; safe to run twice at once."""
     total = 0

@@ -44,13 +44,14 @@ def ledger_is_exact(person: Person) -> bool:
 @contextlib.contextmanager
 def running_stream(web: WebProcess, person: Person, provider: FakeProvider):  # type: ignore[no-untyped-def]
     """A stream that delivered its first events and waits at the provider."""
-    provider.manner = Manner(gate=threading.Event())
+    gate = threading.Event()
+    provider.manner = Manner(gate=gate)
     url = web.gateway("openai", "/v1/chat/completions")
     with requests.post(url, json=BODY, headers=person.headers, stream=True, timeout=30) as answer:
         rest = answer.iter_lines()
         assert next(rest).startswith(b"data: ")
         yield answer, rest
-    provider.manner.gate.set()
+    gate.set()
 
 
 def test_a_streams_first_event_arrives_while_the_provider_still_speaks(
