@@ -79,9 +79,9 @@ async def test_a_bad_operation_fails_alone() -> None:
 async def test_an_error_that_is_a_result_reaches_its_own_caller_only() -> None:
     queue: Queue[int, Any] = Queue(lambda items: [ValueError("odd") if item % 2 else item for item in items])
     batcher = Batcher(queue)
-    even, odd = await asyncio.gather(batcher.submit(queue, 2), batcher.submit(queue, 3), return_exceptions=True)
-    assert even == 2
-    assert isinstance(odd, ValueError)
+    answers = await asyncio.gather(batcher.submit(queue, 2), batcher.submit(queue, 3), return_exceptions=True)
+    assert answers[0] == 2
+    assert isinstance(answers[1], ValueError)
     await asyncio.to_thread(batcher.close)
 
 
