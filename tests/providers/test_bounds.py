@@ -289,3 +289,12 @@ def test_the_house_does_not_pay_for_what_no_body_bounds(name: str, body: dict[st
 )
 def test_the_house_pays_for_ordinary_calls(name: str, body: dict[str, Any]) -> None:
     metering.prepare(operation(name), {"model": "m", **body}, cap_output=True)
+
+
+def test_the_house_reads_no_endless_nesting() -> None:
+    messages: list[Any] = []
+    for _ in range(50):
+        messages = [{"content": messages}]
+    with pytest.raises(InvalidRequest, match="nested"):
+        metering.prepare(operation("messages"), {"model": "m", "messages": messages}, cap_output=True)
+    assert estimate("messages", {"model": "m", "messages": messages}).output_tokens == 1024

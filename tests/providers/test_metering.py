@@ -345,3 +345,24 @@ def test_the_tier_that_served_a_call_is_kept(tier: Any, variant: str) -> None:
     one = meter(CHAT, stream=False)
     run(one, json.dumps({**fakes.answer(CHAT, {"model": "m-1"}), "service_tier": tier}).encode())
     assert one.usage(ESTIMATE).variant == variant
+
+
+@pytest.mark.parametrize("rest", [b"]}", b'], "usage": {"prompt_tokens": 8', b'], "usage": {"prompt_tokens" 8}}'])
+def test_an_endless_answer_that_does_not_tell_is_estimated(rest: bytes) -> None:
+    one = meter(EMBEDDINGS, stream=False)
+    run(one, b'{"data": [' + b"0.25," * (MAX_PARSED // 4), rest)
+    assert one.usage(ESTIMATE) == Usage(700, 50, model="asked-for", counted_by="estimated")
+
+
+@pytest.mark.parametrize("data", [b'{"usage": {', b'[{"usage": {}}]', b'"usage"'])
+def test_an_event_that_is_none_is_passed_over(data: bytes) -> None:
+    one = meter(MESSAGES)
+    events = list(fakes.events(MESSAGES, {"model": "m-1"}))
+    run(one, events[0], b'data: {"usage": ' + data + b"\n\n", b"data: " + data + b"\n\n", *events[1:])
+    assert one.usage(ESTIMATE) == EXPECTED[MESSAGES]
+
+
+def test_a_failed_response_is_a_failure() -> None:
+    one = meter(RESPONSES, stream=False)
+    run(one, json.dumps({"status": "failed", "error": None, "usage": fakes.RESPONSES_USAGE}).encode())
+    assert (one.failed, one.usage(ESTIMATE).total) == ("failed", 30)
