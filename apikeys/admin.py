@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from allauth.account.decorators import reauthentication_required
-from allauth.account.internal.flows.reauthentication import did_recently_reauthenticate
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -15,7 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from apikeys import keys
 from apikeys.models import Credential
-from digitalme.accounts import roles
+from digitalme.accounts import roles, security
 from digitalme.accounts.models import User
 from digitalme.accounts.permissions import Permission
 from digitalme.errors import InvalidKeyFormat
@@ -177,13 +175,12 @@ class CredentialAdmin(_Admin):
         A form that comes back too late is sent to the beginning: keeping it meanwhile would put the
         key into the session.
         """
-        view: Any = super().changeform_view
         if object_id is None and self.has_add_permission(request):
-            if request.method == "POST" and not did_recently_reauthenticate(request):
+            if request.method == "POST" and not security.confirmed_recently(request):
                 messages.warning(request, "Please confirm your password, then enter the key again.")
                 return HttpResponseRedirect(request.get_full_path())
-            view = reauthentication_required(view)
-        return view(request, object_id, form_url, extra_context)
+            security.require_confirmation(request)
+        return super().changeform_view(request, object_id, form_url, extra_context)
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Credential:
         """Set the key through the same function as every other face."""

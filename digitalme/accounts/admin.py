@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import allauth.mfa.admin
 import allauth.usersessions.admin  # noqa: F401
 import django.contrib.auth.admin  # noqa: F401
-from allauth.account.decorators import reauthentication_required
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
@@ -15,7 +14,7 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from digitalme.accounts import roles, tokens
+from digitalme.accounts import roles, security, tokens
 from digitalme.accounts.models import AccessToken, Membership, Team, User
 from digitalme.accounts.permissions import Permission
 from digitalme.accounts.roles import Role
@@ -112,10 +111,9 @@ class UserAdmin(_UserAdmin):
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
         """Ask for the password again before a role changes."""
-        view: Any = super().changeform_view
         if request.method == "POST" and self._gives_role(request, object_id):
-            view = reauthentication_required(view)
-        return view(request, object_id, form_url, extra_context)
+            security.require_confirmation(request)
+        return super().changeform_view(request, object_id, form_url, extra_context)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Save the account; a new one is entered by a reset mail, which also proves its address."""
@@ -136,6 +134,8 @@ class UserAdmin(_UserAdmin):
     def _gives_role(self, request: HttpRequest, object_id: str | None) -> bool:
         wanted = request.POST.get("role", "")
         user = self.get_object(request, object_id) if object_id else None
+        if not self._may_give_role(request, user):
+            return False
         return bool(wanted) and wanted != (roles.role_of(user) if user else Role.USER)
 
 
