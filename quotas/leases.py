@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from digitalme.database import as_uuid, parameters, placeholders, rows_of_placeholders
+from digitalme.database import as_uuid, insert_rows, parameters, placeholders
 from quotas.decision import Amounts
 from quotas.rows import moment, same_id
 
@@ -55,28 +55,53 @@ class LeaseFacts:
     created_at: datetime
 
 
-_COLUMNS = (
-    "id, user_id, token_id, team_id, credential_id, provider, operation, model, key_source, tag, allocations,"
-    " reserved_requests, reserved_tokens, reserved_cost, created_at, expires_at"
-)
-_WIDTH = _COLUMNS.count(",") + 1
+_TYPES = {
+    "id": "uuid",
+    "user_id": "uuid",
+    "token_id": "uuid",
+    "team_id": "uuid",
+    "credential_id": "uuid",
+    "provider": "text",
+    "operation": "text",
+    "model": "text",
+    "key_source": "text",
+    "tag": "text",
+    "allocations": "jsonb",
+    "reserved_requests": "bigint",
+    "reserved_tokens": "bigint",
+    "reserved_cost": "bigint",
+    "created_at": "timestamptz",
+    "expires_at": "timestamptz",
+}
+_COLUMNS = ", ".join(_TYPES)
 
 
 def insert(granted: Sequence[tuple[Hold, tuple[UUID, ...]]], now: datetime) -> None:
     """Write the leases of holds that are booked on these allocations, in one statement."""
     # Both times are the same in all rows, so they are made ready once.
     begin, end = parameters([now, now + timedelta(seconds=LEASE_SECONDS)])
-    values: list[Any] = []
-    for hold, ids in granted:
-        estimate = hold.estimate
-        values += (hold.request_id, hold.user_id, hold.token_id, hold.team_id, hold.credential_id)
-        values += (hold.provider, hold.operation, hold.model, hold.key_source, hold.tag, _json(ids))
-        values += (estimate.requests, estimate.tokens, estimate.cost, begin, end)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO quotas_lease ({_COLUMNS}) VALUES {rows_of_placeholders(len(granted), _WIDTH)}",  # noqa: S608
-            parameters(values),
+    rows = [
+        (
+            hold.request_id,
+            hold.user_id,
+            hold.token_id,
+            hold.team_id,
+            hold.credential_id,
+            hold.provider,
+            hold.operation,
+            hold.model,
+            hold.key_source,
+            hold.tag,
+            _json(ids),
+            hold.estimate.requests,
+            hold.estimate.tokens,
+            hold.estimate.cost,
+            begin,
+            end,
         )
+        for hold, ids in granted
+    ]
+    insert_rows("quotas_lease", _TYPES, rows)
 
 
 def delete(request_ids: Collection[UUID]) -> dict[UUID, tuple[tuple[UUID, ...], Amounts]]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from digitalme.database import flatten, parameters, placeholders, rows_of_placeholders
+from digitalme.database import insert_rows, parameters, placeholders
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +60,45 @@ class SweptFacts:
 # A record whose call began longer ago may belong to an hour that is rolled up already.
 LATE = timedelta(minutes=5)
 
-_COLUMNS = (
-    "request_id, user_id, team_id, token_id, credential_id, key_source, provider, operation, model, input_tokens,"
-    " output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, cost, price_version, counted_by, status,"
-    " error_type, http_status, response_ms, first_byte_ms, tag, timestamp, allocations, charged_requests,"
-    " charged_tokens, charged_cost"
-)
-_WIDTH = _COLUMNS.count(",") + 1
+_TYPES = {
+    "request_id": "uuid",
+    "user_id": "uuid",
+    "team_id": "uuid",
+    "token_id": "uuid",
+    "credential_id": "uuid",
+    "key_source": "text",
+    "provider": "text",
+    "operation": "text",
+    "model": "text",
+    "input_tokens": "bigint",
+    "output_tokens": "bigint",
+    "cached_tokens": "bigint",
+    "cache_write_tokens": "bigint",
+    "reasoning_tokens": "bigint",
+    "cost": "bigint",
+    "price_version": "text",
+    "counted_by": "text",
+    "status": "text",
+    "error_type": "text",
+    "http_status": "smallint",
+    "response_ms": "integer",
+    "first_byte_ms": "integer",
+    "tag": "text",
+    "timestamp": "timestamptz",
+    "allocations": "jsonb",
+    "charged_requests": "bigint",
+    "charged_tokens": "bigint",
+    "charged_cost": "bigint",
+}
 
 
 def record(records: Sequence[Record], *, now: datetime | None = None) -> None:
     """Write the records in one statement; one whose request id is there already is left as it is."""
     if not records:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO usage_usagerecord ({_COLUMNS}) VALUES {rows_of_placeholders(len(records), _WIDTH)}"  # noqa: S608
-            " ON CONFLICT (request_id) DO NOTHING",
-            parameters(flatten([_row(one) for one in records])),
-        )
+    insert_rows(
+        "usage_usagerecord", _TYPES, [_row(one) for one in records], conflict="ON CONFLICT (request_id) DO NOTHING"
+    )
     earliest = min(one.timestamp for one in records)
     if earliest < (now or datetime.now(UTC)) - LATE:
         reopen(earliest)
@@ -112,8 +132,7 @@ def swept(request_ids: Collection[UUID]) -> dict[UUID, SweptFacts]:
 
 def correct(late: Record) -> None:
     """Put a call's real figures in the place of its swept record."""
-    names = _COLUMNS.split(", ")
-    assignments = ", ".join(f"{name} = %s" for name in names[1:])
+    assignments = ", ".join(f"{name} = %s" for name in _TYPES if name != "request_id")
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE usage_usagerecord SET {assignments} WHERE request_id = %s AND status = 'swept'",  # noqa: S608

@@ -107,4 +107,4 @@ class LedgerMachine(RuleBasedStateMachine):
 @pytest.mark.django_db
 def test_the_ledger_keeps_its_invariant_whatever_happens() -> None:
     calm = settings(max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(LedgerMachine, settings=calm)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(LedgerMachine, settings=calm)
