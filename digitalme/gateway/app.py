@@ -95,7 +95,7 @@ async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, rec
         else:
             await work
     except DigitalMeError as problem:
-        progress.end("failed", problem.code.value)
+        progress.end("refused" if isinstance(problem, InvalidRequest) else "failed", problem.code.value)
         await _refuse(admitted.call, problem, send, headers)
     except asyncio.CancelledError:
         progress.end("aborted", "shutdown")
