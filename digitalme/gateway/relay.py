@@ -132,16 +132,15 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     admitted, call = progress.admitted, progress.admitted.call
     if call.provider is None or call.operation is None:
         raise ValueError("An admitted call has a provider and an operation.")
-    body, hide_usage = request.body, False
+    prepared, body, hide_usage = request.parsed, request.body, False
     if request.parsed is not None:
-        prepared, hide_usage = metering.prepare(
-            call.operation, request.parsed, cap_output=admitted.source is KeySource.SYSTEM
-        )
-        if prepared is not request.parsed:
-            body = json.dumps(prepared, separators=(",", ":")).encode()
+        house_pays = admitted.key is not None and admitted.source is KeySource.SYSTEM
+        prepared, hide_usage = metering.prepare(call.operation, request.parsed, cap_output=house_pays)
     if not call.provider.upstream:
         progress.reached = True
-        return _SandboxAnswer(sandbox.answer(call.operation, request.parsed or {})), False
+        return _SandboxAnswer(sandbox.answer(call.operation, prepared or {})), hide_usage
+    if prepared is not request.parsed:
+        body = json.dumps(prepared, separators=(",", ":")).encode()
     headers = auth.forwardable(request.headers)
     if admitted.key:
         auth.inject(call.provider.manifest, await _open(admitted.key), headers)

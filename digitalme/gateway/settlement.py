@@ -52,10 +52,10 @@ def settle(outcomes: Sequence[Outcome]) -> list[None]:
         settled = ledger.settle([Settlement(record.request_id, _charge(record)) for record in records], now=now)
         found = {entry.request_id for entry in settled if entry.found}
         recorder.record([record for record in records if record.request_id in found])
-        late = [record for record in records if record.request_id not in found]
-        if late:
-            _correct(late)
-        _touch(outcomes, now)
+    _touch(outcomes, now)
+    late = [record for record in records if record.request_id not in found]
+    if late:
+        _correct(late)
     return [None] * len(outcomes)
 
 
@@ -117,8 +117,11 @@ def _record(outcome: Outcome, now: datetime) -> Record:
     )
 
 
+@transaction.atomic
 def _correct(late: Sequence[Record]) -> None:
-    """A process that was only frozen comes back: put its calls' real figures in the place of the swept
+    """Correct swept records, in a transaction of its own, since it locks allocations anew.
+
+    A process that was only frozen comes back: put its calls' real figures in the place of the swept
     ones. A record that is not a swept one is final."""
     swept = recorder.swept([record.request_id for record in late])
     corrections = []
