@@ -12,7 +12,7 @@ def confirmed_recently(request: HttpRequest) -> bool:
     """Whether whoever sits there proved in the last five minutes who they are, signing in or again since."""
     records = get_authentication_records(request, request.user)
     latest = max((float(record["at"]) for record in records), default=0.0)
-    return time.time() - latest < app_settings.REAUTHENTICATION_TIMEOUT
+    return time.time() - latest < float(app_settings.REAUTHENTICATION_TIMEOUT)
 
 
 def require_confirmation(request: HttpRequest) -> None:

@@ -8,12 +8,12 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import get_resolver
 
 from apikeys.models import Credential
 from digitalme.accounts import roles, tokens
 from digitalme.accounts.models import AccessToken, User
 from digitalme.accounts.roles import Role
+from digitalme.api import urls
 from tests.api.conftest import by_token, record_of, set_key
 from usage.models import UsageRecord
 
@@ -71,8 +71,7 @@ def paths(alice: User) -> dict[str, str]:
 
 
 def api_routes() -> list[Any]:
-    [api] = [one for one in get_resolver().url_patterns if str(one.pattern) == "api/v1/"]
-    return list(api.url_patterns)
+    return list(urls.urlpatterns)
 
 
 def send(client: Client, paths: dict[str, str], name: str, method: str) -> Any:
@@ -84,8 +83,7 @@ def send(client: Client, paths: dict[str, str], name: str, method: str) -> Any:
 
 def row_counts() -> dict[str, list[Any]]:
     return {
-        model.__name__: list(model.objects.order_by("pk").values())  # type: ignore[attr-defined]
-        for model in (User, Credential, UsageRecord)
+        model.__name__: list(model.objects.order_by("pk").values()) for model in (User, Credential, UsageRecord)
     } | {"tokens": list(AccessToken.objects.order_by("pk").values("pk", "revoked_at", "name", "scopes"))}
 
 

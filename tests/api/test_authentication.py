@@ -41,17 +41,25 @@ def test_a_missing_scope_is_named(alice: User) -> None:
     assert "api:read" in problem["detail"]
 
 
+def end(state: str, row: AccessToken) -> None:
+    """Bring a token into one of the states in which it opens nothing."""
+    mine = AccessToken.objects.filter(pk=row.pk)
+    match state:
+        case "expired":
+            mine.update(expires_at=timezone.now() - timedelta(seconds=1))
+        case "revoked":
+            tokens.revoke(row)
+        case "disabled":
+            User.objects.filter(pk=row.user_id).update(is_active=False)
+        case "deleted":
+            mine.delete()
+
+
 @pytest.mark.parametrize("how", ["Bearer", "x-api-key"])
 @pytest.mark.parametrize("state", ["expired", "revoked", "disabled", "deleted"])
 def test_a_dead_token_opens_nothing(alice: User, how: str, state: str) -> None:
     row, token = tokens.issue(user=alice, name="x")
-    mine = AccessToken.objects.filter(pk=row.pk)
-    {
-        "expired": lambda: mine.update(expires_at=timezone.now() - timedelta(seconds=1)),
-        "revoked": lambda: tokens.revoke(row),
-        "disabled": lambda: User.objects.filter(pk=alice.pk).update(is_active=False),
-        "deleted": lambda: mine.delete(),
-    }[state]()
+    end(state, row)
     response = ask(token, how)
     assert (response.status_code, response.json()["code"]) == (401, "Unauthenticated")
     assert response["WWW-Authenticate"].startswith("Bearer")

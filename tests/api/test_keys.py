@@ -2,6 +2,7 @@
 
 import json
 import logging
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -142,7 +143,7 @@ def test_a_provider_that_needs_no_key_takes_none(alice_program: Client) -> None:
     ],
 )
 def test_columns_that_are_not_the_callers_are_ignored(
-    alice: User, alice_program: Client, extra: dict[str, object]
+    alice: User, alice_program: Client, extra: dict[str, Any]
 ) -> None:
     assert set_key(alice_program, **extra).status_code == 201
     stored = Credential.objects.get()
@@ -179,10 +180,10 @@ def test_tests_of_keys_are_counted(alice_program: Client, alice: User, openai: F
     assert by_token(alice).post("/api/v1/keys/openai/test/").status_code == 429
 
 
-def test_listing_costs_the_same_for_one_and_many(alice_program: Client, django_assert_num_queries: object) -> None:
+def test_listing_costs_the_same_for_one_and_many(alice_program: Client, django_assert_num_queries: Any) -> None:
     set_key(alice_program)
-    with django_assert_num_queries(3):  # type: ignore[operator]
+    with django_assert_num_queries(3):
         alice_program.get("/api/v1/keys/")
     alice_program.put("/api/v1/keys/anthropic/", {"key": "sk-ant-api03-" + "a" * 93 + "AA"}, "application/json")
-    with django_assert_num_queries(3):  # type: ignore[operator]
+    with django_assert_num_queries(3):
         alice_program.get("/api/v1/keys/")
