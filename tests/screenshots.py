@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+HOST = "keys.example.com"  # what the examples on the pictures say; nothing asks for it
 WIDE, PHONE = 1280, 390
-# name, path, width, theme
-PICTURES: tuple[tuple[str, str, int, Any], ...] = (
-    ("start", "/", WIDE, "light"),
-    ("settings-api-light", "/settings/api/", WIDE, "light"),
-    ("settings-api-dark", "/settings/api/", WIDE, "dark"),
-    ("settings-api-phone", "/settings/api/", PHONE, "light"),
-    ("usage", "/settings/usage/", WIDE, "light"),
+# name, whose, path, width, theme
+PICTURES: tuple[tuple[str, str, str, int, Any], ...] = (
+    ("start", "grace", "/", WIDE, "light"),
+    ("settings-api-light", "ada", "/settings/api/", WIDE, "light"),
+    ("settings-api-dark", "ada", "/settings/api/", WIDE, "dark"),
+    ("settings-api-phone", "ada", "/settings/api/", PHONE, "light"),
+    ("usage", "ada", "/settings/usage/", WIDE, "light"),
 )
 MODELS = {
     "openai": ("gpt-4o-mini", "user", 1.9),
@@ -31,6 +32,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="digitalme-pictures-") as folder:
         os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
         os.environ["DATABASE_URL"] = f"sqlite:///{folder}/pictures.sqlite3"
+        os.environ["ALLOWED_HOSTS"] = HOST
         os.environ["LOG_LEVEL"] = "ERROR"
         import django
         from django.core.management import call_command
@@ -47,9 +49,8 @@ def main() -> int:
     return 0
 
 
-def _seed() -> str:
-    """Fill the database with a month in the life of one person; return their session cookie."""
-    from django.test import Client
+def _seed() -> dict[str, str]:
+    """Fill the database with a month in the life of one person and a newcomer; return their sessions."""
     from django.utils import timezone
 
     from apikeys import keys
@@ -81,21 +82,32 @@ def _seed() -> str:
             moment = now - timedelta(days=day, minutes=4 + 9 * number)
             tokens_used = {"input_tokens": dice.randrange(400, 9000), "output_tokens": dice.randrange(80, 900)}
             add_call(person, at=moment, provider=slug, model=model, key_source=source, cost=cost, **tokens_used)
+    for minutes in range(8, 60, 11):
+        add_call(person, at=now - timedelta(minutes=minutes), key_source="user", cost=Decimal("0.0182"))
     rollups.roll_up(now=now)
     ledger.ensure_periods([(person.pk, slug, person.time_zone) for slug in MODELS], now=now)
     mine = Allocation.objects.filter(user=person)
     mine.filter(type="demo", provider="anthropic").update(used_requests=38)
     mine.filter(type="daily").update(used_requests=41)
-    mine.filter(type="monthly").update(used_tokens=1_410_000, used_cost=Decimal("9.61"))
+    mine.filter(type="monthly").update(used_tokens=1_410_000, used_cost=Decimal("9.14"))
+    newcomer = User.objects.create_user("grace@example.com", name="Grace Hopper")
+    return {"ada": _session(person), "grace": _session(newcomer)}
+
+
+def _session(person: Any) -> str:
+    from django.test import Client
+
     client = Client()
     client.force_login(person)
     return client.cookies["sessionid"].value
 
 
-def _take(program: str, session: str) -> None:
+def _take(program: str, sessions: dict[str, str]) -> None:
     from django.contrib.staticfiles.handlers import StaticFilesHandler
     from django.test.testcases import LiveServerThread
     from playwright.sync_api import sync_playwright
+
+    from tests.web.conftest import CHROMIUM_ARGUMENTS
 
     server: Any = LiveServerThread("127.0.0.1", StaticFilesHandler, connections_override={})
     server.daemon = True
@@ -103,13 +115,14 @@ def _take(program: str, session: str) -> None:
     server.is_ready.wait()
     if server.error:
         raise server.error
-    url = f"http://127.0.0.1:{server.port}"
+    url = f"http://{HOST}"
+    there = f"--host-resolver-rules=MAP {HOST} 127.0.0.1:{server.port}"
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        for name, path, width, theme in PICTURES:
+        chrome = playwright.chromium.launch(executable_path=program, args=[*CHROMIUM_ARGUMENTS, there])
+        for name, whose, path, width, theme in PICTURES:
             context = chrome.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
-            context.add_cookies([{"name": "sessionid", "value": session, "url": url}])
+            context.add_cookies([{"name": "sessionid", "value": sessions[whose], "url": url}])
             page = context.new_page()
             page.goto(url + path)
             page.screenshot(path=IMAGES / f"{name}.png", full_page=True)

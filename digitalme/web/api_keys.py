@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apikeys import checks, keys
 from apikeys.models import Credential
+from apikeys.resolution import KeySource
 from digitalme.errors import DigitalMeError, InvalidKeyFormat
 from digitalme.web import provider_cards
 from digitalme.web.access import SignedInRequest, page, signed_in
@@ -136,6 +137,7 @@ def _answer(
     for card in cards:
         if provider and card.provider.slug == provider.slug:
             card.form, card.removing, card.result = form, removing, result
-    context = {"cards": cards, "card": cards[0]}
+    demo = any(card.source == KeySource.SYSTEM for card in cards)
+    context = {"cards": cards, "card": cards[0], "demo": demo}
     wrong = form is not None and bool(form.errors)
     return page(cast("Any", request), TEMPLATE, context, fragment="card" if only else "", status=422 if wrong else 200)

@@ -7,6 +7,7 @@ from typing import Any
 
 from apikeys import keys, resolution
 from apikeys.models import Credential
+from apikeys.resolution import KeySource
 from digitalme.accounts.models import User
 from digitalme.web import charts, quota_bars, spending
 from providers import registry
@@ -100,7 +101,7 @@ def _card(
         whose=whose,
         cost=spent.this_month.get(provider.slug, Decimal(0)),
         spark=charts.spark(spent.daily.get(provider.slug, ())),
-        demo=demo if source == "system" and credential is None else None,
+        demo=demo if source == KeySource.SYSTEM and credential is None else None,
     )
 
 
@@ -111,9 +112,9 @@ def _standing(provider: Provider, credential: Credential | None, source: str) ->
         if not credential.is_active:
             return Chip("Switched off", "warn"), "Your key"
         return Chip(*_OWN_CHIPS[Credential.Status(credential.status)]), "Your key"
-    if source == "team":
+    if source == KeySource.TEAM:
         return Chip("Team key", "ok"), "Your team's key"
-    if source == "system":
+    if source == KeySource.SYSTEM:
         return Chip("Demo key", "info"), "Demo key"
     return Chip("No key", "plain"), "No key yet"
 

@@ -11,7 +11,7 @@ from usage.models import UsageRecord
 
 DAYS = 30
 DAYS_ON_A_PHONE = 14
-LATEST_CALLS = 20
+LATEST_CALLS = 12
 
 
 @require_safe

@@ -38,7 +38,9 @@ def test_it_shows_a_card_for_each_provider(alice_client: Client) -> None:
 
 def test_it_says_when_the_house_key_serves(alice_client: Client, settings: Any) -> None:
     settings.DIGITALME_SYSTEM_KEYS = {"openai": GOOD_KEYS["openai"]}
-    shown = card(alice_client.get(PAGE), "openai")
+    answer = alice_client.get(PAGE)
+    shown = card(answer, "openai")
+    assert "Demo keys on" in answer.content.decode()
     assert "Demo key" in shown
     assert "0 of 50" in shown
     assert GOOD_KEYS["openai"][-4:] not in shown

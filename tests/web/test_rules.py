@@ -9,6 +9,8 @@ import lucide
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.core import mail
+from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import URLPattern, reverse
 
@@ -146,6 +148,30 @@ def test_an_error_for_htmx_is_a_fragment(alice_client: Client) -> None:
     answer = alice_client.get("/settings/api/nobody/key/", headers=HTMX)
     assert answer.status_code == 404
     assert answer.content.decode().strip().startswith("<div data-fragment")
+
+
+def test_the_page_for_a_fault_needs_nothing() -> None:
+    text = render_to_string("500.html")
+    assert "A fault on our side" in text
+    assert_clean(text)
+
+
+@pytest.mark.django_db
+def test_a_lost_password_is_reset_by_mail(client: Client, alice: User) -> None:
+    client.post(reverse("account_reset_password"), {"email": alice.email})
+    link = re.search(r"http://testserver(/accounts/password/reset/key/\S+)", mail.outbox[0].body)
+    assert link
+    form = client.get(link.group(1), follow=True)
+    assert "Choose a new password" in form.content.decode()
+    new = {"password1": "another horse battery staple", "password2": "another horse battery staple"}
+    client.post(form.redirect_chain[-1][0], new)
+    assert client.login(email=alice.email, password=new["password1"])
+
+
+@pytest.mark.django_db
+def test_a_spent_link_says_so(client: Client, alice: User) -> None:
+    text = client.get("/accounts/password/reset/key/1-set-password/").content.decode()
+    assert "This link no longer works" in text
 
 
 def assert_clean(text: str) -> None:
