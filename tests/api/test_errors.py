@@ -1,13 +1,17 @@
 """Refusals as problem documents."""
 
+import io
 import json
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.handlers.asgi import ASGIRequest
 from django.test import Client
 
-from digitalme.api import keys
+from digitalme.accounts import tokens
+from digitalme.accounts.models import User
+from digitalme.api import keys, me
 from digitalme.errors import DecryptionFailed
 
 CANARY = "sk-proj-canaryCANARYcanary0123456789"
@@ -150,3 +154,21 @@ def test_strangers_are_not_told_apart_by_a_header(client: Client, db: None, monk
     for address in ("1.1.1.1", "2.2.2.2", "3.3.3.3"):
         client.get("/api/v1/me/", headers={"X-Forwarded-For": address})
     assert client.get("/api/v1/me/").status_code == 401
+
+
+@pytest.mark.parametrize(("size", "status"), [(10, 200), (150, 200), (151, 400), (70_000, 413)])
+def test_a_body_that_comes_without_its_length_counts_too(alice: User, size: int, status: int) -> None:
+    _, token = tokens.issue(user=alice, name="x")
+    headers = {"x-api-key": token, "content-type": "application/json", "transfer-encoding": "chunked"}
+    scope = {
+        "type": "http",
+        "method": "PATCH",
+        "path": "/api/v1/me/",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    sent = ASGIRequest(scope, io.BytesIO(json.dumps({"name": "x" * size}).encode()))
+    response = me.Me.as_view()(sent)
+    alice.refresh_from_db()
+    assert response.status_code == status
+    assert (alice.name == "x" * size) == (status == 200)
