@@ -8,23 +8,19 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import certifi
 import requests
-from aiohttp.abc import AbstractResolver, ResolveResult
 from requests.adapters import HTTPAdapter
-from yarl import URL
 
 from digitalme.errors import ProviderUnavailable, SecurityViolation, ValidationTimeout
+from providers import http1
+from providers.http1 import Connection, Origin, Pool
 from providers.registry import Provider
 
-CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 600.0
-KEEP_ALIVE_SECONDS = 15.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _URL = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
@@ -234,76 +230,54 @@ def _exchange(
 # --- The gateway's calls, streamed --------------------------------------------------------------
 
 
-class _GuardedResolver(AbstractResolver):
-    """Resolves a name once; the connection is made to the addresses checked here."""
-
-    def __init__(self, operator: bool) -> None:
-        self._operator = operator
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=found,
-                proto=0,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for found, address in _checked(list(answers), self._operator)
-        ]
-
-    async def close(self) -> None:
-        """There is nothing to close."""
-
-
 class Answer:
     """A provider's answer, whose body comes as it arrives."""
 
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("_connection", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers: list[tuple[bytes, bytes]] = list(response.raw_headers)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.status = connection.status
+        self.headers = connection.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body's pieces, undecoded. Raises ProviderUnavailable if it breaks off."""
         try:
-            async for chunk in self._response.content.iter_any():
+            async for chunk in self._connection.chunks():
                 yield chunk
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except http1.Broken:
             raise ProviderUnavailable("The provider broke its answer off.", reason="cut") from None
 
     async def close(self) -> None:
         """Let go of the connection; it is used again only if the answer was read to its end."""
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        self._connection.release()
+
+
+_PROBLEMS = {
+    "network": "The provider closed the connection without an answer.",
+    "protocol": "The provider answered with something that is not HTTP.",
+    "timeout": "The provider did not answer in time.",
+    "cut": "The provider broke its answer off.",
+}
 
 
 class Relay:
     """Sends the gateway's calls, over connections that are kept open."""
 
     def __init__(self) -> None:
-        self._public: aiohttp.ClientSession | None = None
-        self._operator: aiohttp.ClientSession | None = None
+        self._pools: dict[bool, Pool] = {}
+        self._context = ssl.create_default_context()
+        self._context.load_verify_locations(certifi.where())
 
     async def start(self) -> None:
         """Open; to be called within the event loop that will send."""
-        self._public, self._operator = _session(operator=False), _session(operator=True)
+        self._pools = {False: Pool(), True: Pool()}
 
     async def close(self) -> None:
-        """Close all connections."""
-        for session in (self._public, self._operator):
-            if session is not None:
-                await session.close()
-        self._public = self._operator = None
+        """Close all idle connections."""
+        for pool in self._pools.values():
+            pool.close()
+        self._pools = {}
 
     async def send(
         self, provider: Provider, method: str, path_and_query: str, headers: dict[str, str], body: bytes
@@ -313,54 +287,57 @@ class Relay:
         Raises ProviderUnavailable or SecurityViolation, without a cause. `path_and_query` begins with
         a slash and goes out as it is.
         """
-        session = self._operator if provider.operator_upstream else self._public
-        if session is None:
+        operator = provider.operator_upstream
+        pool = self._pools.get(operator)
+        if pool is None:
             raise RuntimeError("The relay is not started.")
-        if not path_and_query.startswith("/"):
-            raise SecurityViolation("The path must begin with a slash.")
-        _target(provider.upstream, provider.operator_upstream)
+        origin, prefix = _origin(provider.upstream, operator)
         try:
-            response = await session.request(
-                method,
-                URL(provider.upstream + path_and_query, encoded=True),
-                headers=headers,
-                data=body or None,
-                allow_redirects=False,
-            )
-        except aiohttp.ConnectionTimeoutError:
-            raise ProviderUnavailable("The provider did not accept a connection in time.", reason="connect") from None
-        except aiohttp.ClientConnectorError:
-            raise ProviderUnavailable("The provider cannot be reached.", reason="connect") from None
-        except TimeoutError:
-            raise ProviderUnavailable("The provider did not answer in time.", reason="timeout") from None
-        except (aiohttp.ClientError, OSError, ValueError):
-            raise ProviderUnavailable("The provider cannot be reached.", reason="network") from None
-        if response.status in _REDIRECTS:
-            response.close()
+            head = http1.head_of(method, prefix + path_and_query, origin.authority, headers, len(body))
+        except http1.Refused as refusal:
+            raise SecurityViolation(str(refusal)) from None
+        connection = pool.take(origin) or await self._connect(pool, origin, operator)
+        try:
+            await connection.send(head, body)
+        except http1.Broken as broken:
+            # The other side may have closed a kept connection just now. Only what is safe to repeat is
+            # repeated: a call that was perhaps carried out must not be carried out twice.
+            if not (connection.used_before and broken.reason == "network" and method == "GET"):
+                raise ProviderUnavailable(_PROBLEMS[broken.reason], reason=broken.reason) from None
+            connection = await self._send_anew(pool, origin, operator, head)
+        if connection.status in _REDIRECTS:
+            connection.abort()
             raise ProviderUnavailable(
                 "The provider answered with a redirect, which is never followed.", reason="redirect"
             )
-        return Answer(response)
+        return Answer(connection)
+
+    async def _send_anew(self, pool: Pool, origin: Origin, operator: bool, head: bytes) -> Connection:
+        connection = await self._connect(pool, origin, operator)
+        try:
+            await connection.send(head, b"")
+        except http1.Broken as broken:
+            raise ProviderUnavailable(_PROBLEMS[broken.reason], reason=broken.reason) from None
+        return connection
+
+    async def _connect(self, pool: Pool, origin: Origin, operator: bool) -> Connection:
+        """Resolve once, check every answer, and connect to one of just these addresses."""
+        try:
+            answers = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise ProviderUnavailable("The provider's host name cannot be resolved.", reason="connect") from None
+        for _, address in _checked(list(answers), operator):
+            try:
+                return await pool.connect(origin, address, self._context)
+            except ssl.SSLError:
+                raise ProviderUnavailable("The provider's certificate cannot be trusted.", reason="connect") from None
+            except (OSError, TimeoutError):
+                continue
+        raise ProviderUnavailable("The provider cannot be reached.", reason="connect")
 
 
-@cache
-def _trust() -> ssl.SSLContext:
-    """Return whom to trust: the system's authorities and those of the package certifi, since a slim
-    container has none of its own. Reading them takes a tenth of a second."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
-
-
-def _session(*, operator: bool) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
-        limit=0, resolver=_GuardedResolver(operator), ssl=_trust(), keepalive_timeout=KEEP_ALIVE_SECONDS
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        auto_decompress=False,
-        skip_auto_headers=("User-Agent", "Content-Type"),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
-    )
+@lru_cache(maxsize=256)
+def _origin(upstream: str, operator: bool) -> tuple[Origin, str]:
+    """Return where an upstream's connections lead, and the path that goes before each call's."""
+    target = _target(upstream, operator)
+    return Origin(target.scheme, target.host, target.port), urlsplit(upstream).path.rstrip("/")
