@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        keep = self._complete and not self._pieces and not self._until_close and self._parser.should_keep_alive()
+        keep = self._complete and not self._pieces and not self._until_close
         self._busy = False
         if keep and self._transport is not None and not self._transport.is_closing():
             self.idle_since = self._loop.time()
@@ -244,6 +244,8 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.status:
             self._complete = True
+            # Asked here: once the message is over, the parser has forgotten what it said of this.
+            self._until_close = self._until_close or not self._parser.should_keep_alive()
 
 
 class Pool:
