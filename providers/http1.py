@@ -26,7 +26,8 @@ class Refused(Exception):
 
 
 class Broken(Exception):
-    """An exchange that did not come to its end. `reason` is one of network, protocol, timeout, cut."""
+    """An exchange that did not come to its end. `reason` is one of network, protocol, timeout, cut,
+    limit."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -121,14 +122,32 @@ class Connection(asyncio.Protocol):
                 yield piece
             elif self._complete:
                 return
-            elif self._problem:
-                raise Broken(self._problem)
             else:
-                self._more = self._loop.create_future()
-                try:
-                    await self._more
-                finally:
-                    self._more = None
+                await self._next()
+
+    async def _next(self) -> None:
+        """Wait until there is more of the body, or its end. Raises Broken."""
+        if self._problem:
+            raise Broken(self._problem)
+        self._more = self._loop.create_future()
+        try:
+            await self._more
+        finally:
+            self._more = None
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body, undecoded. Raises Broken if it breaks off or is longer than `limit` bytes."""
+        pieces, size = [], 0
+        while not self._complete or self._pieces:
+            pieces += self._pieces
+            size += self._buffered
+            if size > limit:
+                raise Broken("limit")
+            self._pieces, self._buffered = [], 0
+            self._resume()
+            if not self._complete:
+                await self._next()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self) -> None:
         """Let go of the answer: the connection is kept if the answer was read to its end, else closed."""

@@ -230,6 +230,15 @@ def _exchange(
 # --- The gateway's calls, streamed --------------------------------------------------------------
 
 
+_PROBLEMS = {
+    "network": "The provider closed the connection without an answer.",
+    "protocol": "The provider answered with something that is not HTTP.",
+    "timeout": "The provider did not answer in time.",
+    "cut": "The provider broke its answer off.",
+    "limit": "The provider's answer is larger than this gateway passes on.",
+}
+
+
 class Answer:
     """A provider's answer, whose body comes as it arrives."""
 
@@ -248,17 +257,17 @@ class Answer:
         except http1.Broken:
             raise ProviderUnavailable("The provider broke its answer off.", reason="cut") from None
 
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body, undecoded. Raises ProviderUnavailable if it breaks off or is longer than
+        `limit` bytes."""
+        try:
+            return await self._connection.read(limit)
+        except http1.Broken as broken:
+            raise ProviderUnavailable(_PROBLEMS[broken.reason], reason="cut") from None
+
     async def close(self) -> None:
         """Let go of the connection; it is used again only if the answer was read to its end."""
         self._connection.release()
-
-
-_PROBLEMS = {
-    "network": "The provider closed the connection without an answer.",
-    "protocol": "The provider answered with something that is not HTTP.",
-    "timeout": "The provider did not answer in time.",
-    "cut": "The provider broke its answer off.",
-}
 
 
 class Relay:

@@ -6,7 +6,8 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from datetime import UTC
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -229,6 +230,11 @@ def _parse(body: bytes) -> dict[str, Any]:
     return parsed
 
 
+@lru_cache(maxsize=1024)
+def _reset(moment: datetime) -> bytes:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+
+
 def _own_headers(call: Call, admitted: Admitted | None = None) -> list[tuple[bytes, bytes]]:
     """Return the headers of design: which call this was, who paid, and how the tightest limit stands."""
     headers = [(b"x-digitalme-request-id", str(call.request_id).encode())]
@@ -239,7 +245,7 @@ def _own_headers(call: Call, admitted: Admitted | None = None) -> list[tuple[byt
         headers += [
             (b"x-digitalme-quota-limit", b"%d" % limit.allowed),
             (b"x-digitalme-quota-remaining", b"%d" % limit.remaining),
-            (b"x-digitalme-quota-reset", limit.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()),
+            (b"x-digitalme-quota-reset", _reset(limit.resets_at)),
         ]
     return headers
 

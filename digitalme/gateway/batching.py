@@ -26,6 +26,8 @@ class Queue(Generic[Item, Result]):
     """Operations of one kind and the function that carries out several of them in one transaction."""
 
     run: Callable[[Sequence[Item]], Sequence[Result]]
+    # Called, in the loop, with a result whose future was cancelled meanwhile.
+    orphan: Callable[[Result], None] | None = None
     waiting: list[tuple[Item, "asyncio.Future[Result] | None"]] = field(default_factory=list)
 
     def take(self) -> list[tuple[Item, "asyncio.Future[Result] | None"]]:
@@ -70,7 +72,7 @@ class Batcher:
     def _work(self) -> None:
         while batches := self._next():
             for queue, batch in batches:
-                self._deliver(batch, _carry_out(queue.run, [item for item, _ in batch]))
+                self._deliver(queue, batch, _carry_out(queue.run, [item for item, _ in batch]))
         connection.close()
 
     def _next(self) -> list[tuple[Queue[Any, Any], list[tuple[Any, Any]]]]:
@@ -80,12 +82,12 @@ class Batcher:
                 self._wake.wait()
             return [(queue, queue.take()) for queue in self._queues if queue.waiting]
 
-    def _deliver(self, batch: list[tuple[Any, Any]], results: list[Any]) -> None:
+    def _deliver(self, queue: Queue[Any, Any], batch: list[tuple[Any, Any]], results: list[Any]) -> None:
         awaited = [(future, result) for (_, future), result in zip(batch, results, strict=True) if future]
         if awaited:
             # The loop may be gone at shutdown; then nobody waits any more.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(_resolve, awaited)
+                self._loop.call_soon_threadsafe(_resolve, queue, awaited)
 
 
 def _carry_out(run: Callable[[Sequence[Any]], Sequence[Any]], items: list[Any]) -> list[Any]:
@@ -111,11 +113,12 @@ def _recover(problem: Exception, size: int) -> None:
     connection.close_if_unusable_or_obsolete()
 
 
-def _resolve(awaited: list[tuple["asyncio.Future[Any]", Any]]) -> None:
+def _resolve(queue: Queue[Any, Any], awaited: list[tuple["asyncio.Future[Any]", Any]]) -> None:
     for future, result in awaited:
-        if future.done():
-            continue
-        if isinstance(result, Exception):
+        if future.cancelled():
+            if queue.orphan is not None and not isinstance(result, Exception):
+                queue.orphan(result)
+        elif isinstance(result, Exception):
             future.set_exception(result)
         else:
             future.set_result(result)

@@ -32,7 +32,7 @@ class Runtime:
         self.upstream = upstream
         self._running: set[UUID] = set()
         self._idle = asyncio.Event()
-        self._admissions: Queue[Call, Admitted] = Queue(admission.admit)  # type: ignore[arg-type]
+        self._admissions: Queue[Call, Admitted] = Queue(admission.admit, self._give_back)  # type: ignore[arg-type]
         self._settlements: Queue[Outcome, None] = Queue(settlement.settle)
         self._renewals: Queue[tuple[UUID, ...], int] = Queue(_renew)
         # Settlements come first: they give back what the admissions behind them may need.
@@ -55,19 +55,14 @@ class Runtime:
         Raises the DigitalMeError that refuses it. Without the database no call starts: what cannot be
         booked must not be spent.
         """
-        booking = self._batcher.submit(self._admissions, call)
         try:
-            return await asyncio.shield(booking)
-        except asyncio.CancelledError:
-            booking.add_done_callback(self._give_back)
-            raise
+            return await self._batcher.submit(self._admissions, call)
         except DatabaseError:
             raise ProviderUnavailable("The limits cannot be checked right now, so no call may start.") from None
 
-    def _give_back(self, booking: "asyncio.Future[Admitted]") -> None:
+    def _give_back(self, admitted: Admitted) -> None:
         """The caller is gone before its call began: release the hold that was booked meanwhile."""
-        if not booking.cancelled() and booking.exception() is None:
-            self.settle(Outcome(booking.result(), "aborted", reached=False, error_type="shutdown"))
+        self.settle(Outcome(admitted, "aborted", reached=False, error_type="shutdown"))
 
     def begin(self, admitted: Admitted) -> None:
         """Note that a call runs: its lease is kept alive until `settle`."""
