@@ -120,6 +120,9 @@ else:
     DATABASES["default"]["CONN_MAX_AGE"] = env.number("DATABASE_CONN_MAX_AGE", 60)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", SERVER_SECONDS)
+    # Concerns digitalme.database.prepared_cursor alone: Django's own cursors never prepare.
+    if env.flag("DATABASE_PREPARED_STATEMENTS", True):
+        DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 0)
 
 REDIS_URL = env.text("REDIS_URL", "")
 CACHES: dict[str, Any] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
@@ -278,7 +281,7 @@ LOGGING: dict[str, Any] = {
     # their own keeps both quiet even when everything else is at DEBUG.
     "loggers": {
         name: {"level": "WARNING"}
-        for name in ("urllib3", "aiohttp", "httpx", "httpx2", "httpcore", "httpcore2", "django.db.backends", "asyncio")
+        for name in ("urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "django.db.backends", "asyncio")
     }
     | {"django.server": {"handlers": ["stderr"], "propagate": False}},
 }

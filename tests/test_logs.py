@@ -117,6 +117,6 @@ def test_the_products_handlers_redact() -> None:
         assert settings.LOGGING["formatters"][handler["formatter"]] == {"()": "digitalme.logs.formatter"}, name
 
 
-@pytest.mark.parametrize("name", ["urllib3", "aiohttp", "httpx", "httpcore", "django.db.backends"])
+@pytest.mark.parametrize("name", ["urllib3", "httpx", "httpcore", "django.db.backends"])
 def test_libraries_that_print_addresses_or_parameters_stay_quiet_at_debug(name: str) -> None:
     assert not logging.getLogger(name).isEnabledFor(logging.INFO)
