@@ -1,6 +1,6 @@
 """Stored keys: their state, never a secret. The house's keys are set here; people's own only by themselves."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -19,13 +19,6 @@ from digitalme.accounts.permissions import Permission
 from digitalme.errors import InvalidKeyFormat
 from providers import registry
 
-if TYPE_CHECKING:
-    _Form = forms.ModelForm[Credential]
-    _Admin = admin.ModelAdmin[Credential]
-else:
-    _Form = forms.ModelForm
-    _Admin = admin.ModelAdmin
-
 SHOWN_OF_FINGERPRINT = 10
 
 
@@ -34,7 +27,7 @@ def _choices() -> list[tuple[str, str]]:
     return [(one.slug, one.name) for one in registry.all_providers() if len(one.manifest.fields) == 1]
 
 
-class SystemKeyForm(_Form):
+class SystemKeyForm(forms.ModelForm[Credential]):
     """A key of the house, new or in the place of the one there is."""
 
     provider = forms.ChoiceField(choices=_choices)
@@ -76,7 +69,7 @@ class SystemKeyForm(_Form):
 
 
 @admin.register(Credential)
-class CredentialAdmin(_Admin):
+class CredentialAdmin(admin.ModelAdmin[Credential]):
     """All stored keys by owner and state."""
 
     form = SystemKeyForm

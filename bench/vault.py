@@ -18,7 +18,7 @@ def main() -> None:
     """Seal one key, open it once to derive, then time the rest."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "digitalme.settings")
     django.setup()
-    from apikeys import vault
+    import apikeys.vault as vault
     from providers.secrets import Secret
 
     salt, owner = os.urandom(32), uuid.uuid4()

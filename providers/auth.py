@@ -126,8 +126,8 @@ def clean_key(value: str) -> str:
 def check_format(field: Field, value: str) -> None:
     """Raise InvalidKeyFormat, without the value, unless it looks like what this field wants."""
     if not re.fullmatch(field.pattern, clean_key(value)):
-        example = f" It looks like {field.example}." if field.example else ""
-        raise InvalidKeyFormat(f"This is not a valid {field.label}.{example} {field.help}".rstrip(), field=field.name)
+        example = f" (such as {field.example})" if field.example else ""
+        raise InvalidKeyFormat(f"This is not a valid {field.label}{example}. {field.help}".rstrip(), field=field.name)
 
 
 def check_fields(manifest: Manifest, fields: Mapping[str, Secret]) -> None:

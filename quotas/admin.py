@@ -1,40 +1,23 @@
 """Tiers, limits and allocations in the admin; leases to be read only."""
 
-from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from quotas import allocations, known, policy
+from quotas import limits, policy
 from quotas.models import Allocation, Lease, Limit, Tier
-
-if TYPE_CHECKING:
-    _TierAdmin = admin.ModelAdmin[Tier]
-    _LimitAdmin = admin.ModelAdmin[Limit]
-    _AllocationAdmin = admin.ModelAdmin[Allocation]
-    _LeaseAdmin = admin.ModelAdmin[Lease]
-    _LimitInline = admin.TabularInline[Limit, Tier]
-else:
-    _TierAdmin = _LimitAdmin = _AllocationAdmin = _LeaseAdmin = admin.ModelAdmin
-    _LimitInline = admin.TabularInline
 
 AMOUNTS = ["requests", "tokens", "cost"]
 
 
-def _hold_at_once(user_ids: Collection[UUID]) -> None:
-    """Carry changed limits into the rows that are counted now."""
-    allocations.apply(user_ids, now=timezone.now())
-    transaction.on_commit(known.forget)
-
-
-def _bound_by(limits: Iterable[Limit]) -> set[UUID]:
+def _bound_by(changed: Iterable[Limit]) -> set[UUID]:
     users: set[UUID] = set()
-    for limit in limits:
+    for limit in changed:
         if limit.user_id:
             users.add(limit.user_id)
         elif limit.tier:
@@ -42,7 +25,7 @@ def _bound_by(limits: Iterable[Limit]) -> set[UUID]:
     return users
 
 
-class LimitInline(_LimitInline):
+class LimitInline(admin.TabularInline[Limit, Tier]):
     """The limits of a tier, on its page."""
 
     model = Limit
@@ -51,7 +34,7 @@ class LimitInline(_LimitInline):
 
 
 @admin.register(Tier)
-class TierAdmin(_TierAdmin):
+class TierAdmin(admin.ModelAdmin[Tier]):
     """Sets of limits."""
 
     list_display = ["name", "slug", "is_default"]
@@ -61,11 +44,11 @@ class TierAdmin(_TierAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        _hold_at_once(policy.users_of(form.instance))
+        limits.hold_at_once(policy.users_of(form.instance), now=timezone.now())
 
 
 @admin.register(Limit)
-class LimitAdmin(_LimitAdmin):
+class LimitAdmin(admin.ModelAdmin[Limit]):
     """What a tier, or one user in its place, is allowed. A change holds at once."""
 
     list_display = ["type", "provider", "binds", *AMOUNTS, "tier", "user"]
@@ -77,21 +60,21 @@ class LimitAdmin(_LimitAdmin):
     def save_model(self, request: HttpRequest, obj: Limit, form: Any, change: bool) -> None:
         before = list(Limit.objects.filter(pk=obj.pk)) if change else []
         super().save_model(request, obj, form, change)
-        _hold_at_once(_bound_by([*before, obj]))
+        limits.hold_at_once(_bound_by([*before, obj]), now=timezone.now())
 
     def delete_model(self, request: HttpRequest, obj: Limit) -> None:
         users = _bound_by([obj])
         super().delete_model(request, obj)
-        _hold_at_once(users)
+        limits.hold_at_once(users, now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Limit]) -> None:
         users = _bound_by(queryset.select_related("tier"))
         super().delete_queryset(request, queryset)
-        _hold_at_once(users)
+        limits.hold_at_once(users, now=timezone.now())
 
 
 @admin.register(Allocation)
-class AllocationAdmin(_AllocationAdmin):
+class AllocationAdmin(admin.ModelAdmin[Allocation]):
     """One limit in one period. What is allowed may be changed for this period alone; what is used
     belongs to the ledger, which makes the rows."""
 
@@ -149,7 +132,7 @@ class AllocationAdmin(_AllocationAdmin):
 
 
 @admin.register(Lease)
-class LeaseAdmin(_LeaseAdmin):
+class LeaseAdmin(admin.ModelAdmin[Lease]):
     """Running calls."""
 
     list_display = [

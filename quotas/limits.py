@@ -1,15 +1,17 @@
 """Give a user a limit of their own."""
 
 import logging
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 from django.db import transaction
 
 from digitalme.accounts.models import User
 from digitalme.errors import InvalidRequest, NotFound
 from providers import registry
-from quotas import allocations, policy
+from quotas import allocations, known, policy
 from quotas.allocations import Need
 from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, Allocation, Binds, Limit, LimitType
 
@@ -60,6 +62,12 @@ def set_allocation(
         return None
     spec = policy.LimitSpec(type, provider, limit.binds, limit.requests, limit.tokens, limit.cost)
     return allocations.open_rows([Need(user.id, user.time_zone, spec)], now)[user.id, spec.key]
+
+
+def hold_at_once(user_ids: Collection[UUID], *, now: datetime) -> None:
+    """Carry limits that were changed, or a change of tier, into the periods that are counted now."""
+    allocations.apply(user_ids, now=now)
+    transaction.on_commit(known.forget)
 
 
 def _check(

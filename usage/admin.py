@@ -1,19 +1,14 @@
 """Records and their sums in the admin: to be read, never to be changed."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
 
 from usage.models import DailyUsage, HourlyUsage, UsageRecord
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
-
-class ReadOnlyAdmin(_ModelAdmin):
+class ReadOnlyAdmin(admin.ModelAdmin[Any]):
     """History is written by the gateway alone."""
 
     actions = None

@@ -1,6 +1,6 @@
 """People, their roles and tiers, their tokens. Nobody gives what is not theirs to give."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import allauth.mfa.admin
 import allauth.usersessions.admin  # noqa: F401
@@ -13,29 +13,19 @@ from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
 from digitalme.accounts import roles, security, tokens
 from digitalme.accounts.models import AccessToken, Membership, Team, User
 from digitalme.accounts.permissions import Permission
 from digitalme.accounts.roles import Role
-
-if TYPE_CHECKING:
-    _UserForm = forms.ModelForm[User]
-    _UserAdmin = admin.ModelAdmin[User]
-    _TokenAdmin = admin.ModelAdmin[AccessToken]
-    _TeamAdmin = admin.ModelAdmin[Team]
-    _FactorAdmin = admin.ModelAdmin[Any]
-    _Members = admin.TabularInline[Membership, Team]
-else:
-    _UserForm = forms.ModelForm
-    _UserAdmin = _TokenAdmin = _TeamAdmin = _FactorAdmin = admin.ModelAdmin
-    _Members = admin.TabularInline
+from quotas import limits
 
 # Groups follow the code alone; the stock pages of the others print second factors and session keys.
 admin.site.unregister([Group, Authenticator, UserSession])
 
 
-class UserForm(_UserForm):
+class UserForm(forms.ModelForm[User]):
     """An account. There is no password here: people set their own, by way of a mail."""
 
     role = forms.ChoiceField(choices=[(role.value, role.label) for role in Role], initial=Role.USER.value)
@@ -53,7 +43,7 @@ class UserForm(_UserForm):
 
 
 @admin.register(User)
-class UserAdmin(_UserAdmin):
+class UserAdmin(admin.ModelAdmin[User]):
     """Accounts with role and tier."""
 
     form = UserForm
@@ -120,6 +110,8 @@ class UserAdmin(_UserAdmin):
         if not change:
             obj.set_unusable_password()
         super().save_model(request, obj, form, change)
+        if change and "tier" in form.changed_data:
+            limits.hold_at_once([obj.pk], now=timezone.now())
         if not change:
             EmailAddress.objects.create(user=obj, email=obj.email, primary=True, verified=False)
         role = form.cleaned_data.get("role")
@@ -140,7 +132,7 @@ class UserAdmin(_UserAdmin):
 
 
 @admin.register(AccessToken)
-class AccessTokenAdmin(_TokenAdmin):
+class AccessTokenAdmin(admin.ModelAdmin[AccessToken]):
     """Access tokens: what is known of them, and their end."""
 
     list_display = ("name", "hint", "user", "state", "created_at", "expires_at", "last_used_at")
@@ -190,7 +182,7 @@ class AccessTokenAdmin(_TokenAdmin):
         self.message_user(request, f"{done} of {len(chosen)} access tokens are revoked.")
 
 
-class Members(_Members):
+class Members(admin.TabularInline[Membership, Team]):
     """Who belongs to a team."""
 
     model = Membership
@@ -199,7 +191,7 @@ class Members(_Members):
 
 
 @admin.register(Team)
-class TeamAdmin(_TeamAdmin):
+class TeamAdmin(admin.ModelAdmin[Team]):
     """Teams and their members."""
 
     list_display = ("name", "slug", "created_at")
@@ -208,7 +200,7 @@ class TeamAdmin(_TeamAdmin):
 
 
 @admin.register(Authenticator)
-class AuthenticatorAdmin(_FactorAdmin):
+class AuthenticatorAdmin(admin.ModelAdmin[Any]):
     """Second factors, without what they consist of; deleting one lets somebody in who lost theirs."""
 
     list_display = ("user", "type", "created_at", "last_used_at")

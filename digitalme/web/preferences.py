@@ -2,7 +2,7 @@
 
 import zoneinfo
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
@@ -25,13 +25,7 @@ def time_zones() -> list[tuple[str, list[tuple[str, str]]]]:
     return [("World", [("UTC", "UTC")]), *regions.items()]
 
 
-if TYPE_CHECKING:
-    _UserForm = forms.ModelForm[User]
-else:
-    _UserForm = forms.ModelForm
-
-
-class PreferencesForm(_UserForm):
+class PreferencesForm(forms.ModelForm[User]):
     time_zone = forms.ChoiceField(
         choices=time_zones, help_text="Daily and monthly limits start anew at midnight in this zone."
     )

@@ -1,7 +1,5 @@
 """/settings/profile/: who the person is."""
 
-from typing import TYPE_CHECKING
-
 from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
@@ -11,13 +9,8 @@ from django.views.decorators.http import require_http_methods
 from digitalme.accounts.models import User
 from digitalme.web.access import SignedInRequest, page, signed_in
 
-if TYPE_CHECKING:
-    _UserForm = forms.ModelForm[User]
-else:
-    _UserForm = forms.ModelForm
 
-
-class ProfileForm(_UserForm):
+class ProfileForm(forms.ModelForm[User]):
     class Meta:
         model = User
         fields = ["name"]
