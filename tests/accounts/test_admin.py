@@ -8,11 +8,13 @@ from allauth.mfa.models import Authenticator
 from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from digitalme.accounts import roles, tokens
 from digitalme.accounts.models import AccessToken, User
 from digitalme.accounts.roles import Role
-from quotas.models import Tier
+from quotas import ledger
+from quotas.models import Allocation, Limit, Tier
 from tests.accounts.conftest import Staff
 
 USERS = "/admin/accounts/user/"
@@ -84,6 +86,15 @@ def test_an_admin_sets_tier_and_name(staff: Staff, alice: User) -> None:
     _, client = staff(Role.ADMIN)
     assert client.post(page_of(alice), form_of(alice, tier=tier.pk, name="Al")).status_code == 302
     assert (fresh(alice).tier, fresh(alice).name) == (tier, "Al")
+
+
+def test_a_new_tiers_limits_hold_in_the_period_that_runs(staff: Staff, alice: User) -> None:
+    tier = Tier.objects.create(slug="gold", name="Gold")
+    Limit.objects.create(tier=tier, type="daily", provider="", requests=7)
+    ledger.ensure_periods([(alice.pk, "openai", "UTC")], now=timezone.now())
+    _, client = staff(Role.ADMIN)
+    client.post(page_of(alice), form_of(alice, tier=tier.pk))
+    assert Allocation.objects.get(user=alice, type="daily").allowed_requests == 7
 
 
 def test_an_admin_disables_an_account(staff: Staff, alice: User, alice_client: Client) -> None:
