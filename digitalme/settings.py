@@ -133,7 +133,7 @@ if REDIS_URL:
         "OPTIONS": {"socket_connect_timeout": SERVER_SECONDS, "socket_timeout": SERVER_SECONDS},
     }
 
-CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+CELERY_BROKER_URL = REDIS_URL or "filesystem://localhost"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
