@@ -12,12 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 
 from apikeys import vault
 from apikeys.models import Credential
 from apikeys.vault import Context, CredentialUnreadable
-from digitalme.database import as_uuid, parameters, placeholders
+from digitalme.database import among, as_uuid, parameters, prepared_cursor
 from providers import auth, registry
 from providers.secrets import Secret
 
@@ -70,14 +69,13 @@ def resolve(wanted: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], Reso
     if not wanted:
         return {}
     users = list({user for user, _ in wanted})
-    stored_ids = parameters(users)
     best: dict[tuple[Any, str], tuple[_Quality, tuple[Any, ...]]] = {}
-    for row in _rows(stored_ids, list({provider for _, provider in wanted})):
+    for row in _rows(users, list({provider for _, provider in wanted})):
         place = (row[1], row[4])
         quality = (row[0], not row[8], row[2])
         if place not in best or quality < best[place][0]:
             best[place] = (quality, row)
-    stored_id_of = dict(zip(users, stored_ids, strict=True))
+    stored_id_of = dict(zip(users, parameters(users), strict=True))
     found = {}
     for user_id, provider in wanted:
         chosen = best.get((stored_id_of[user_id], provider)) or best.get((None, provider))
@@ -139,17 +137,19 @@ def touch(credential_ids: Collection[UUID], *, now: datetime) -> None:
     Credential.objects.filter(id__in=credential_ids).update(last_used_at=now)
 
 
-def _rows(users: list[Any], providers: list[str]) -> list[tuple[Any, ...]]:
+def _rows(users: list[UUID], providers: list[str]) -> list[tuple[Any, ...]]:
     """Read all keys that could serve: rank of the source, user (none for the house's), then _COLUMNS."""
-    someone, those = placeholders(len(users)), f"c.label = '' AND c.provider IN ({placeholders(len(providers))})"
-    with connection.cursor() as cursor:
+    someone, user_ids = among(users)
+    named, slugs = among(providers)
+    those = f"c.label = '' AND c.provider {named}"
+    with prepared_cursor() as cursor:
         cursor.execute(
             f"SELECT 0, c.user_id, {_COLUMNS} FROM apikeys_credential c {_SALTED}"  # noqa: S608 (constants)
-            f" WHERE c.user_id IN ({someone}) AND {those}"
+            f" WHERE c.user_id {someone} AND {those}"
             f" UNION ALL SELECT 1, m.user_id, {_COLUMNS} FROM accounts_membership m"
-            f" JOIN apikeys_credential c ON c.team_id = m.team_id {_SALTED} WHERE m.user_id IN ({someone}) AND {those}"
+            f" JOIN apikeys_credential c ON c.team_id = m.team_id {_SALTED} WHERE m.user_id {someone} AND {those}"
             f" UNION ALL SELECT 2, NULL, {_COLUMNS} FROM apikeys_credential c {_SALTED} WHERE c.is_system AND {those}",
-            [*users, *providers, *users, *providers, *providers],
+            [*user_ids, *slugs, *user_ids, *slugs, *slugs],
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows

@@ -1,15 +1,18 @@
 """What the tables share: exact money, time-ordered ids, parameters for hand-written SQL."""
 
+import contextlib
 import json
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import cache
 from typing import Any
 
-from django.db import connection, models
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
 
 NANO = Decimal("0.000000001")
 _PER_DOLLAR = 1_000_000_000
@@ -67,12 +70,18 @@ def uuid7(milliseconds: int | None = None) -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
+@cache
+def on_sqlite() -> bool:
+    """Tell which of the two databases this process works with."""
+    return connection.vendor == "sqlite"
+
+
 def parameters(values: Iterable[Any]) -> list[Any]:
     """Return values as this database's driver takes them in hand-written SQL.
 
     SQLite keeps ids as 32 hex digits and times as naive UTC text, as Django's own fields do.
     """
-    if connection.vendor != "sqlite":
+    if not on_sqlite():
         return list(values)
     return [_for_sqlite(value) for value in values]
 
@@ -98,6 +107,42 @@ def as_time(value: Any) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def prepared_cursor() -> Any:
+    """Return a cursor for statements that every call needs.
+
+    On PostgreSQL the server keeps their plans, if the settings let it, for as long as the connection
+    lives. So the text of such a statement must be the same however many values it is given.
+    """
+    database = connections[DEFAULT_DB_ALIAS]  # each use of `connection` would look it up anew
+    if on_sqlite() or database.queries_logged:  # Django's own cursor writes the values into the text, for people
+        return database.cursor()
+    database.ensure_connection()
+    with database.wrap_database_errors:
+        cursor: Any = psycopg.Cursor(database.connection)
+        return database.make_cursor(cursor)
+
+
+@contextlib.contextmanager
+def relaxed() -> Iterator[None]:
+    """A transaction that is as atomic and as visible as any, but whose commit does not wait for the disk:
+    if the database server crashes, the last ones may be undone as a whole."""
+    with transaction.atomic():
+        if not on_sqlite():  # which does not wait for each commit anyway (settings)
+            with prepared_cursor() as cursor:
+                cursor.execute("SET LOCAL synchronous_commit TO OFF")
+        yield
+
+
+def among(values: Collection[Any]) -> tuple[str, list[Any]]:
+    """Return what follows a column to mean 'is one of these', and its parameters.
+
+    On PostgreSQL that is one array, so that the text does not tell how many there are.
+    """
+    if on_sqlite():
+        return f"IN ({placeholders(len(values))})", parameters(values)
+    return "= ANY(%s)", [list(values)]
+
+
 def placeholders(count: int) -> str:
     """Return '%s, %s, ...' for an IN list; an empty one matches nothing."""
     return ", ".join(["%s"] * count) if count else "NULL"
@@ -121,8 +166,8 @@ def insert_rows(table: str, columns: Mapping[str, str], rows: Sequence[Sequence[
     statement, so there all rows travel as one JSON document.
     """
     names = ", ".join(columns)
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
+    with prepared_cursor() as cursor:
+        if on_sqlite():
             values = f"VALUES {rows_of_placeholders(len(rows), len(columns))}"
             cursor.execute(f"INSERT INTO {table} ({names}) {values} {conflict}", parameters(flatten(rows)))
             return

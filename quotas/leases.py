@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from digitalme.database import as_uuid, insert_rows, parameters, placeholders
+from digitalme.database import among, as_uuid, insert_rows, on_sqlite, parameters, placeholders, prepared_cursor
 from quotas.decision import Amounts
 from quotas.rows import moment, same_id
 
@@ -106,11 +106,12 @@ def insert(granted: Sequence[tuple[Hold, tuple[UUID, ...]]], now: datetime) -> N
 
 def delete(request_ids: Collection[UUID]) -> dict[UUID, tuple[tuple[UUID, ...], Amounts]]:
     """End leases; return the allocations and amounts of those that were there."""
-    with connection.cursor() as cursor:
+    these, ids = among(request_ids)
+    with prepared_cursor() as cursor:
         cursor.execute(
-            f"DELETE FROM quotas_lease WHERE id IN ({placeholders(len(request_ids))})"  # noqa: S608
+            f"DELETE FROM quotas_lease WHERE id {these}"  # noqa: S608
             " RETURNING id, allocations, reserved_requests, reserved_tokens, reserved_cost",
-            parameters(request_ids),
+            ids,
         )
         return {
             row[0] if isinstance(row[0], UUID) else UUID(row[0]): (_ids(row[1]), Amounts(row[2], row[3], row[4]))
@@ -132,7 +133,7 @@ def renew(request_ids: Collection[UUID], *, now: datetime) -> int:
 
 def expired(*, now: datetime, limit: int = 500) -> list[LeaseFacts]:
     """Lock and return leases that ran out, leaving those that another sweep or a settlement is at."""
-    skip = "" if connection.vendor == "sqlite" else " FOR UPDATE SKIP LOCKED"
+    skip = "" if on_sqlite() else " FOR UPDATE SKIP LOCKED"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {_COLUMNS} FROM quotas_lease WHERE expires_at <= %s"  # noqa: S608

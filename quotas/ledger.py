@@ -11,9 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
-from digitalme.database import flatten, parameters, placeholders, rows_of_placeholders
+from digitalme.database import among, flatten, on_sqlite, parameters, prepared_cursor, rows_of_placeholders
 from quotas import known, leases
 from quotas.decision import AllocationState, Amounts, Obstacle, Standing, binds, decide, tightest
 from quotas.known import MissingPeriods, ensure_periods
@@ -141,15 +139,7 @@ def release(request_ids: Collection[UUID], *, now: datetime) -> list[Settled]:
 
 def adjust(changes: Sequence[tuple[Collection[UUID], Amounts]]) -> None:
     """Add differences to the counters of allocations, locking them by id first."""
-    ids = sorted({one for touched, amounts in changes if amounts != _NOTHING for one in touched})
-    if len(ids) > 1 and connection.vendor != "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT id FROM quotas_allocation WHERE id IN ({placeholders(len(ids))})"  # noqa: S608
-                f" ORDER BY id{_for_update()}",
-                parameters(ids),
-            )
-    _raise_counters(changes)
+    _raise_counters(changes, lock=True)
 
 
 _NOTHING = Amounts()
@@ -161,16 +151,16 @@ _COLUMNS = (
 
 def _locked_states(holds: Sequence[Hold], now: datetime) -> dict[UUID, list[AllocationState]]:
     """Lock the current rows of all users and providers concerned, by id."""
-    users = list({hold.user_id for hold in holds})
-    providers = ["", *{hold.provider for hold in holds}]
+    of_users, users = among({hold.user_id for hold in holds})
+    for_providers, providers = among({"", *(hold.provider for hold in holds)})
     query = (
         f"SELECT {_COLUMNS} FROM quotas_allocation"  # noqa: S608 (constants and placeholders only)
-        f" WHERE user_id IN ({placeholders(len(users))}) AND provider IN ({placeholders(len(providers))})"
+        f" WHERE user_id {of_users} AND provider {for_providers}"
         f" AND period_start <= %s AND period_end > %s ORDER BY id{_for_update()}"
     )
     states: dict[UUID, list[AllocationState]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters([*users, *providers, now, now]))
+    with prepared_cursor() as cursor:
+        cursor.execute(query, [*users, *providers, *parameters([now, now])])
         for row in cursor.fetchall():
             state = _state(row)
             states.setdefault(state.user_id, []).append(state)
@@ -237,8 +227,8 @@ def _advice(own_key: bool) -> str:
     return "Wait until then, add your own key to go on at once, or ask the administrator for more."
 
 
-def _raise_counters(changes: Iterable[tuple[Collection[UUID], Amounts]]) -> None:
-    """Add to the counters of rows that are locked already, in one statement."""
+def _raise_counters(changes: Iterable[tuple[Collection[UUID], Amounts]], *, lock: bool = False) -> None:
+    """Add to the counters of rows, in one statement; lock them by id first unless they are locked already."""
     rows = [
         (one, total.requests, total.tokens, total.cost)
         for one, total in leases.sums(changes).items()
@@ -246,15 +236,37 @@ def _raise_counters(changes: Iterable[tuple[Collection[UUID], Amounts]]) -> None
     ]
     if not rows:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE quotas_allocation SET used_requests = used_requests + v.column2,"  # noqa: S608
-            " used_tokens = used_tokens + v.column3, used_cost = used_cost + v.column4"
-            f" FROM (VALUES {rows_of_placeholders(len(rows), 4)}) AS v WHERE quotas_allocation.id = v.column1",
-            parameters(flatten(rows)),
-        )
+    with prepared_cursor() as cursor:
+        if on_sqlite():
+            values = f"VALUES {rows_of_placeholders(len(rows), 4)}"
+            cursor.execute(_RAISE.format(given=f"({values}) AS given"), parameters(flatten(rows)))
+            return
+        # A single row needs no order: its update locks it.
+        statement = _LOCK_AND_RAISE if lock and len(rows) > 1 else _RAISE_LOCKED
+        cursor.execute(statement, [_array(column) for column in zip(*rows, strict=True)])
+
+
+def _array(values: Iterable[UUID | int]) -> str:
+    """Return ids or numbers as a PostgreSQL array. As text it has the same type however large they are."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+# `given` has four columns: id, requests, tokens, cost. SQLite names them itself.
+_RAISE = (
+    "UPDATE quotas_allocation SET used_requests = used_requests + given.column2,"
+    " used_tokens = used_tokens + given.column3, used_cost = used_cost + given.column4"
+    " FROM {given} WHERE quotas_allocation.id = given.column1"
+)
+_GIVEN = "unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[]) AS given(column1, column2, column3, column4)"
+_RAISE_LOCKED = _RAISE.format(given=_GIVEN)
+_LOCK_AND_RAISE = (
+    f"WITH given AS (SELECT * FROM {_GIVEN}), locked AS (SELECT id FROM quotas_allocation"  # noqa: S608
+    " WHERE id IN (SELECT column1 FROM given) ORDER BY id FOR UPDATE) "
+    + _RAISE.format(given="given, locked")
+    + " AND quotas_allocation.id = locked.id"
+)
 
 
 def _for_update() -> str:
     """SQLite's transactions are immediate: one writer at a time, so its rows need no locks."""
-    return "" if connection.vendor == "sqlite" else " FOR UPDATE"
+    return "" if on_sqlite() else " FOR UPDATE"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from digitalme.database import insert_rows, parameters, placeholders
+from digitalme.database import insert_rows, on_sqlite, parameters, placeholders
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def reopen(moment: datetime) -> None:
     """
     hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     with connection.cursor() as cursor:
-        if connection.vendor != "sqlite":
+        if not on_sqlite():
             cursor.execute("SELECT 1 FROM usage_rollupmark FOR UPDATE")
         cursor.execute(
             "UPDATE usage_rollupmark SET rolled_until = %s WHERE rolled_until > %s", parameters([hour, hour])
@@ -120,7 +120,7 @@ def reopen(moment: datetime) -> None:
 
 def swept(request_ids: Collection[UUID]) -> dict[UUID, SweptFacts]:
     """Lock and return those of the records that a sweep wrote and nothing corrected since."""
-    lock = "" if connection.vendor == "sqlite" else " FOR UPDATE"
+    lock = "" if on_sqlite() else " FOR UPDATE"
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT request_id, allocations, charged_requests, charged_tokens, charged_cost FROM usage_usagerecord"  # noqa: S608

@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from digitalme.accounts.models import AccessToken, User
-from digitalme.database import as_time, as_uuid, parameters, placeholders
+from digitalme.database import among, as_time, as_uuid, prepared_cursor
 from digitalme.errors import InvalidRequest
 
 PREFIX = "dm_"
@@ -91,13 +90,13 @@ def tokens_of(user: User) -> QuerySet[AccessToken]:
 
 def identify(digests: Collection[str], *, now: datetime) -> dict[str, Identity]:
     """Look up many tokens at once by digest; unknown ones are absent, dead ones come with their state."""
-    wanted = list(digests)
-    with connection.cursor() as cursor:
+    these, values = among(digests)
+    with prepared_cursor() as cursor:
         cursor.execute(
             "SELECT t.digest, t.id, t.user_id, u.time_zone, t.scopes, t.expires_at, t.revoked_at, u.is_active"  # noqa: S608
             " FROM accounts_accesstoken t JOIN accounts_user u ON u.id = t.user_id"
-            f" WHERE t.digest IN ({placeholders(len(wanted))})",
-            parameters(wanted),
+            f" WHERE t.digest {these}",
+            values,
         )
         rows = cursor.fetchall()
     found: dict[str, Identity] = {}

@@ -72,7 +72,7 @@ def test_a_client_that_leaves_pays_for_what_was_delivered(
     with running_stream(web, alice, provider) as (answer, _):
         answer.close()
         record = alice.record("aborted")
-    assert record.output_tokens >= 3
+    assert record.output_tokens >= 1
     assert record.input_tokens > 0
     assert record.counted_by == "estimated"
     assert record.cost
