@@ -117,9 +117,6 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
     }
 else:
-    if env.flag("DATABASE_PREPARED_STATEMENTS", True):
-        # For the gateway's own statements (digitalme.database); Django's are written out by the driver.
-        DATABASES["default"].setdefault("OPTIONS", {})["prepare_threshold"] = 2
     DATABASES["default"]["CONN_MAX_AGE"] = env.number("DATABASE_CONN_MAX_AGE", 60)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", SERVER_SECONDS)
