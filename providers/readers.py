@@ -1,6 +1,7 @@
 """What each dialect's answers say about what a call took."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _ERROR = re.compile(rb'"error"\s*:\s*\{')
 
 
-class Reader:
+class Reader(ABC):
     """What one dialect's answers say. Counts stay None until the provider names them."""
 
     def __init__(self) -> None:
@@ -21,21 +22,21 @@ class Reader:
         self.failed = ""
         self.finished = False
 
+    @abstractmethod
     def body(self, value: Mapping[str, Any]) -> None:
         """Read a whole answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wants(self, data: bytes) -> bool:
         """Whether an event can hold anything but a piece of content: a cheap test on its bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def makes(self, data: bytes) -> bool:
         """Whether an event brings new content: closing events may repeat what came before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def event(self, value: Mapping[str, Any]) -> bool:
         """Read an event; return True if it carries usage and nothing else."""
-        raise NotImplementedError
 
     def _named(self, value: Mapping[str, Any]) -> None:
         if not self.model and isinstance(value.get("model"), str):
