@@ -1,9 +1,6 @@
 """The keys of the house: masters that seal, the fingerprint key, the audit key. They come from the
 environment or from files, never from the database, and never leave the process."""
 
-import base64
-import binascii
-import hashlib
 import hmac
 import itertools
 import re
@@ -12,30 +9,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from django.conf import settings
 
-KEY_BYTES = 32
+from digitalme import material
+from digitalme.material import UnusableKey as UnusableKey  # whoever asks for the ring catches it
+
 FINGERPRINT_KEY_ID = "fp1"
-# 32 random bytes have about 30 different values; fewer than 12 do not happen by chance.
-MIN_DISTINCT_BYTES = 12
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
-# Digests of keys that stand in examples; whoever copies one has no secret.
-_SAMPLES = frozenset(
-    hashlib.sha256(sample).hexdigest()
-    for sample in (
-        bytes(KEY_BYTES),
-        b"0123456789abcdef0123456789abcdef",
-        b"change-me-change-me-change-me-32",
-        bytes(range(32)),
-    )
-)
 _NOT_SET = "DIGITALME_MASTER_KEYS is not set. Make one with: python manage.py generate_master_key"
-
-
-class UnusableKey(Exception):
-    """A key of the house is missing or weak. The message names the key, never its value."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +46,7 @@ class KeyRing:
 
     def check_value(self, key_id: str) -> str:
         """Return a value that tells whether two processes hold the same master, and nothing about it."""
-        return _expand(self._masters[key_id], b"digitalme/v1/kcv")[:8].hex()
+        return material.expand(self._masters[key_id], b"digitalme/v1/kcv")[:8].hex()
 
     def fingerprint(self, message: bytes) -> bytes:
         """Return the keyed digest of a message, 32 bytes."""
@@ -88,14 +69,14 @@ def load(source: Any) -> KeyRing:
 @lru_cache(maxsize=4)
 def _load(masters: str, fingerprint: str, audit: str) -> KeyRing:
     by_id = _masters(masters)
-    fingerprint_key = _decoded("DIGITALME_FINGERPRINT_KEY", fingerprint)
+    fingerprint_key = material.decoded("DIGITALME_FINGERPRINT_KEY", fingerprint)
     everything = {f"the master key '{key_id}'": key for key_id, key in by_id.items()}
     everything["DIGITALME_FINGERPRINT_KEY"] = fingerprint_key
-    everything["DIGITALME_AUDIT_KEY"] = _decoded("DIGITALME_AUDIT_KEY", audit)
+    everything["DIGITALME_AUDIT_KEY"] = material.decoded("DIGITALME_AUDIT_KEY", audit)
     for (one, key), (other, twin) in itertools.combinations(everything.items(), 2):
         if key == twin:
             raise UnusableKey(f"The same key stands twice, as {one} and as {other}. Make one of them anew.")
-    roots = {key_id: _expand(master, b"digitalme/v1/enc-root") for key_id, master in by_id.items()}
+    roots = {key_id: material.expand(master, b"digitalme/v1/enc-root") for key_id, master in by_id.items()}
     return KeyRing(next(iter(by_id)), by_id, roots, FINGERPRINT_KEY_ID, fingerprint_key)
 
 
@@ -112,36 +93,7 @@ def _masters(text: str) -> dict[str, bytes]:
             raise UnusableKey("DIGITALME_MASTER_KEYS must read id:base64,id:base64; one entry has no usable id.")
         if key_id in masters:
             raise UnusableKey(f"DIGITALME_MASTER_KEYS names the id '{key_id}' twice.")
-        masters[key_id] = _decoded(f"The master key '{key_id}'", encoded)
+        masters[key_id] = material.decoded(f"The master key '{key_id}'", encoded)
     if not masters:
         raise UnusableKey(_NOT_SET)
     return masters
-
-
-def _decoded(name: str, encoded: str) -> bytes:
-    try:
-        key = base64.b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        raise UnusableKey(f"{name} is not valid base64.") from None
-    if not key:
-        raise UnusableKey(f"{name} is not set. Make one with: python manage.py generate_master_key --bare")
-    if len(key) < KEY_BYTES:
-        raise UnusableKey(f"{name} is too short: it needs at least {KEY_BYTES} random bytes.")
-    if _is_repeated(key) or hashlib.sha256(key[:KEY_BYTES]).hexdigest() in _SAMPLES:
-        raise UnusableKey(f"{name} is a sample, a repetition or a sequence. Make a random one.")
-    return key
-
-
-def _is_repeated(key: bytes) -> bool:
-    """Tell whether the bytes are few, repeat a short pattern, or count up or down."""
-    if len(set(key)) < MIN_DISTINCT_BYTES:
-        return True
-    steps = {(following - byte) % 256 for byte, following in itertools.pairwise(key)}
-    return len(steps) == 1 or any(key == (key[:length] * len(key))[: len(key)] for length in range(1, 17))
-
-
-def _expand(master: bytes, purpose: bytes) -> bytes:
-    """HKDF-Expand (RFC 5869): the master is random already, so nothing needs extracting."""
-    expand: Any = HKDFExpand(algorithm=hashes.SHA256(), length=KEY_BYTES, info=purpose)
-    derived: bytes = expand.derive(master)
-    return derived

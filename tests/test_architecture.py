@@ -15,6 +15,7 @@ LAYERS: list[set[str]] = [
         "digitalme.commands",
         "digitalme.database",
         "digitalme.logs",
+        "digitalme.material",
         "digitalme.celery",
         "digitalme.settings",
     },

@@ -8,7 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apikeys.keyring import KEY_BYTES, is_key_id
+from apikeys.keyring import is_key_id
+from digitalme.material import KEY_BYTES
 
 
 class Command(BaseCommand):
