@@ -69,7 +69,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A provider definition. `price_provider` is None for what costs nothing."""
+    """A provider definition. `price_provider` is None for what costs nothing; `several` tells that an owner
+    may keep several credentials, each with a label of its own."""
 
     slug: str
     name: str
@@ -85,6 +86,7 @@ class Manifest:
     price_provider: str | None
     strip_headers: frozenset[str]
     accepts_token_in: tuple[str, ...]
+    several: bool
     _exact: dict[tuple[str, str], Operation] = field(init=False, repr=False, compare=False)
     _prefixes: tuple[tuple[str, str, Operation], ...] = field(init=False, repr=False, compare=False)
 
@@ -200,6 +202,7 @@ def parse(values: Mapping[str, Any], where: str) -> Manifest:
         price_provider=table.text("price_provider", "") or None,
         strip_headers=frozenset(table.texts("strip_headers", (), _HEADER)),
         accepts_token_in=table.texts("accepts_token_in", ("bearer", "x-api-key"), _HEADER),
+        several=table.flag("several", False),
     )
     table.done()
     _agree(table, manifest)
@@ -216,6 +219,8 @@ def _agree(table: _Table, manifest: Manifest) -> None:
         raise table.fail("fields", "must be there if and only if needs_key is true.")
     if manifest.needs_key and not manifest.base_url:
         raise table.fail("base_url", "is missing; a provider with a key has an address.")
+    if manifest.several and not manifest.needs_key:
+        raise table.fail("several", "makes no sense without a key; remove it.")
     if manifest.needs_key and manifest.field(manifest.auth.field) is None:
         raise table.fail("auth", "must name one of the fields in 'field'.")
 

@@ -28,6 +28,11 @@ def test_the_first_field_is_the_api_key() -> None:
         assert (first.name, first.secret) == ("api_key", True)
 
 
+def test_one_credential_for_each_owner_is_the_rule_and_several_are_asked_for() -> None:
+    assert not manifest.parse(values(), "house.toml").several
+    assert manifest.parse({**values(), "several": True}, "house.toml").several
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -41,6 +46,8 @@ def test_the_first_field_is_the_api_key() -> None:
         ({"help_url": "javascript:alert(1)"}, "help_url"),
         ({"needs_key": "yes"}, "needs_key"),
         ({"needs_key": False}, "fields"),
+        ({"several": "yes"}, "several"),
+        ({"several": True, "needs_key": False, "fields": []}, "several"),
         ({"fields": []}, "fields"),
         ({"error_shape": "xml"}, "error_shape"),
         ({"operations": []}, "operations"),
