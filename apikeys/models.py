@@ -94,3 +94,29 @@ class Credential(models.Model):
         if self.is_system:
             return "system"
         return f"user:{self.user_id}" if self.user_id else f"team:{self.team_id}"
+
+
+class KeptKey(models.Model):
+    """A key of the house as it was before it was replaced by an import, still sealed, so that this can be undone.
+
+    It holds ciphertext as Credential does: whatever seals anew or counts the rows of a master key has to
+    take this table too.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    credential_id = models.UUIDField(help_text="The row that it was; bound into the seal.")
+    provider = models.CharField(max_length=64)
+    salt = models.ForeignKey(OwnerSalt, on_delete=models.PROTECT, editable=False)
+    sealed = models.JSONField(default=dict, help_text="Base64 ciphertext by field name.")
+    key_id = models.CharField(max_length=64, help_text="The master key that sealed it.")
+    destination = models.JSONField(default=list, help_text="The hosts that may see the secret; bound into the seal.")
+    version = models.PositiveBigIntegerField(help_text="The version that it had; bound into the seal.")
+    facts = models.JSONField(default=dict, help_text="The other columns, by name.")
+    kept_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(name="kept_key_by_time", fields=["kept_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.provider} of the house, version {self.version}"

@@ -15,5 +15,6 @@ app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "sweep-expired-leases": {"task": "gateway.sweep_leases", "schedule": 20.0},
     "roll-up-usage": {"task": "usage.roll_up", "schedule": 60.0},
+    "forget-kept-keys": {"task": "transfer.forget_kept_keys", "schedule": 3600.0},
     "open-new-periods": {"task": "quotas.open_periods", "schedule": 300.0},
 }

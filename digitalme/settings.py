@@ -44,6 +44,7 @@ INSTALLED_APPS = [
     "quotas",
     "usage",
     "digitalme.gateway",
+    "digitalme.transfer",
     "digitalme.web",
     "django.contrib.admin",
     "django.contrib.auth",

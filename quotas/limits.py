@@ -43,7 +43,7 @@ def set_allocation(
     `actor` is None on the command line. Raises InvalidRequest for a type, an amount or a provider that
     there cannot be.
     """
-    _check(provider, type, binds, requests, tokens, cost)
+    check(provider, type, binds, requests, tokens, cost)
     before = policy.spec_of(policy.limits_for([user.id])[user.id], type, provider)
     limit, _ = Limit.objects.update_or_create(
         user=user,
@@ -70,9 +70,10 @@ def hold_at_once(user_ids: Collection[UUID], *, now: datetime) -> None:
     transaction.on_commit(known.forget)
 
 
-def _check(
+def check(
     provider: str, type: str, binds: str | None, requests: int | None, tokens: int | None, cost: Decimal | None
 ) -> None:
+    """Raise InvalidRequest for a type, an amount or a provider that there cannot be."""
     if type not in LimitType.values:
         raise InvalidRequest(f"There is no limit of this type. Choose one of {', '.join(LimitType.values)}.")
     if binds is not None and binds not in Binds.values:

@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"digitalme.accounts"},
     {"apikeys", "quotas", "usage"},
     {"digitalme.gateway"},
+    {"digitalme.transfer"},
     {"digitalme.web", "digitalme.api", "admin"},
     {"digitalme.middleware", "digitalme.ops"},
     {"digitalme.urls", "digitalme.asgi", "digitalme.server", "digitalme.supervisor"},
