@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 from apikeys import keyring, vault
 from apikeys.models import Credential, OwnerSalt
 from apikeys.vault import Context
+from digitalme import logs
 from digitalme.accounts.models import User
 from digitalme.errors import InvalidKeyFormat, InvalidRequest, KeyNotFound
 from providers import auth
@@ -94,6 +95,7 @@ def checked(provider: Provider, fields: Mapping[str, str]) -> dict[str, Secret]:
         raise InvalidRequest(f"A key of {provider.name} has these fields and no others: {', '.join(known)}.")
     found = {}
     for field in provider.manifest.fields:
+        logs.watch(fields.get(field.name, "").strip())
         try:
             value = auth.clean_key(fields.get(field.name, ""))
             auth.check_format(field, value)

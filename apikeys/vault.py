@@ -37,6 +37,11 @@ IDLE_SECONDS, HARD_SECONDS = 300.0, 900.0
 MAX_DERIVATIONS = 2 * (os.cpu_count() or 1)
 
 
+class RandomnessBroken(Exception):
+    """The system's source of random bytes repeats itself. Nothing may be sealed: an iv that is used twice
+    under one key gives both secrets away."""
+
+
 class CredentialUnreadable(DecryptionFailed):
     """A sealed secret does not open: it was altered, moved, or sealed by a key that is not here."""
 
@@ -65,16 +70,15 @@ class Context:
 
 def new_salt() -> bytes:
     """Return the random bytes from which an owner's key is derived."""
-    return os.urandom(SALT_BYTES)
+    return _random(SALT_BYTES)
 
 
 def seal(secret: Secret, context: Context, salt: bytes) -> bytes:
-    """Encrypt with the sealing master and a fresh iv."""
+    """Encrypt with the sealing master and a fresh iv. Raises RandomnessBroken if there is none to be had."""
     ring = keyring.ring()
     header = _header(ring.sealing_id)
     cipher = derived_keys.cipher(ring, ring.sealing_id, PROFILE, context.owner, salt)
-    iv = os.urandom(IV_BYTES)
-    return header + iv + cipher.encrypt(iv, secret.reveal().encode(), _associated(header, context))
+    return header + _lock(cipher, _random(IV_BYTES), _encoded(secret), _associated(header, context))
 
 
 def open(blob: bytes, context: Context, salt: bytes) -> Secret:
@@ -84,14 +88,11 @@ def open(blob: bytes, context: Context, salt: bytes) -> Secret:
     if key_id not in ring:
         raise CredentialUnreadable(context.credential_id)
     cipher = derived_keys.cipher(ring, key_id, profile, context.owner, salt)
-    start = len(header)
     try:
-        plaintext = cipher.decrypt(
-            blob[start : start + IV_BYTES], blob[start + IV_BYTES :], _associated(header, context)
-        )
+        plaintext = _unlock(cipher, blob[len(header) :], _associated(header, context))
     except (InvalidTag, struct.error):
         raise CredentialUnreadable(context.credential_id) from None
-    return Secret(plaintext.decode())
+    return Secret(plaintext.decode(errors="surrogatepass"))
 
 
 def is_warm(owner: str, key_id: str, salt: bytes) -> bool:
@@ -116,8 +117,38 @@ def fingerprint(scope: str, provider: str, secret: Secret) -> str:
 
     Keyed, since some secrets are human passwords, which a plain hash in a stolen table would give away.
     """
-    message = _lp(scope.encode()) + _lp(provider.encode()) + _lp(secret.reveal().encode())
+    message = _lp(scope.encode()) + _lp(provider.encode()) + _lp(_encoded(secret))
     return base64.b32encode(keyring.ring().fingerprint(message)).decode().rstrip("=")
+
+
+def _encoded(secret: Secret) -> bytes:
+    # Lone surrogates too: an encoding error would carry the whole secret.
+    return secret.reveal().encode(errors="surrogatepass")
+
+
+def _random(length: int) -> bytes:
+    """Return fresh random bytes; every draw is a self-test, since two equal ones do not happen by chance."""
+    drawn = os.urandom(length)
+    if drawn == os.urandom(length):
+        raise RandomnessBroken("The system's random bytes repeat themselves, so nothing can be sealed.")
+    return drawn
+
+
+def _new_cipher(key: bytes) -> AESGCM:
+    """Return AES-256-GCM under a key. Raises ValueError for a key of another length."""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"A key has {KEY_BYTES} bytes.")
+    return AESGCM(key)
+
+
+def _lock(cipher: AESGCM, iv: bytes, plaintext: bytes, associated: bytes) -> bytes:
+    """Return iv, ciphertext and tag."""
+    return iv + cipher.encrypt(iv, plaintext, associated)
+
+
+def _unlock(cipher: AESGCM, locked: bytes, associated: bytes) -> bytes:
+    """Return the plaintext of what `_lock` returned. Raises InvalidTag."""
+    return cipher.decrypt(locked[:IV_BYTES], locked[IV_BYTES:], associated)
 
 
 def _header(key_id: str) -> bytes:
@@ -203,7 +234,7 @@ class DerivedKeys:
                 cipher = entry.usable(self._clock())
                 if cipher is None:
                     with self._slots:
-                        cipher = AESGCM(_derive(ring.root(key_id), salt, profile))
+                        cipher = _new_cipher(_derive(ring.root(key_id), salt, profile))
                     now = self._clock()
                     # In this order: whoever looks without the lock sees a whole entry or none.
                     entry.derived_at = entry.used_at = now
@@ -241,10 +272,12 @@ class DerivedKeys:
 
 
 def _derive(root: bytes, salt: bytes, profile: int) -> bytes:
-    derivation = PBKDF2HMAC(
-        algorithm=hashes.SHA256(), length=KEY_BYTES, salt=b"digitalme/v1/user\x00" + salt, iterations=ROUNDS[profile]
-    )
-    return derivation.derive(root)
+    return _pbkdf2(root, b"digitalme/v1/user\x00" + salt, ROUNDS[profile])
+
+
+def _pbkdf2(password: bytes, salt: bytes, rounds: int) -> bytes:
+    """Return KEY_BYTES of PBKDF2 with HMAC-SHA256 (RFC 8018)."""
+    return PBKDF2HMAC(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=salt, iterations=rounds).derive(password)
 
 
 derived_keys = DerivedKeys()

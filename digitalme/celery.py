@@ -1,14 +1,32 @@
 """The Celery application and the whole beat schedule."""
 
+import logging.config
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
+from django.conf import settings
+
+from digitalme import logs
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "digitalme.settings")
 
 app = Celery("digitalme")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]  # it comes without types
+def set_up_logs(**facts: Any) -> None:
+    """Write the product's logs, with their redaction: Celery would add handlers of its own."""
+    logging.config.dictConfig(settings.LOGGING)
+
+
+@signals.task_prerun.connect  # type: ignore[untyped-decorator]
+def begin(**facts: Any) -> None:
+    """A task's log watches for the task's own secrets only."""
+    logs.forget()
+
 
 # Everything that runs by the clock. Correctness never waits for one of these: periods come into
 # being at the first call in them, and a page reads what has not been rolled up yet.

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.decorators import sync_and_async_middleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from digitalme import logs
 from digitalme.database import uuid7
 from digitalme.errors import DigitalMeError
 
@@ -55,6 +56,7 @@ def request_id(get_response: Handler) -> Handler:
         given = request.headers.get("X-Request-Id", "")
         request.id = given if _USABLE_ID.fullmatch(given) else str(uuid7())  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()
+        logs.forget()
         structlog.contextvars.bind_contextvars(request_id=request.id)  # type: ignore[attr-defined]
 
     def after(request: HttpRequest, response: HttpResponse) -> None:

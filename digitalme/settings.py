@@ -7,7 +7,7 @@ from typing import Any
 import django_stubs_ext
 import environ
 
-from digitalme import env
+from digitalme import env, sentry
 
 # Django 5.2 does not let every generic class of its own be subscripted; type annotations need it.
 django_stubs_ext.monkeypatch()
@@ -284,8 +284,14 @@ LOGGING: dict[str, Any] = {
         name: {"level": "WARNING"}
         for name in ("urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "django.db.backends", "asyncio")
     }
-    | {"django.server": {"handlers": ["stderr"], "propagate": False}},
+    # Django's own set-up gives its loggers handlers that redact nothing; naming them here takes these away.
+    | {name: {"handlers": [], "propagate": True} for name in ("django", "django.server")},
 }
+DEFAULT_EXCEPTION_REPORTER = "digitalme.error_reports.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "digitalme.error_reports.Filter"
+SENTRY_DSN = env.text("SENTRY_DSN", "")
+if SENTRY_DSN:
+    sentry.start(SENTRY_DSN)
 SILENCED_SYSTEM_CHECKS = [
     "auth.W004",  # addresses are unique in any case: a constraint of the model
     "security.W005",  # other names below the domain are not ours to bind to TLS

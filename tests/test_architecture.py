@@ -10,11 +10,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up. Packages in one layer never import one another.
 LAYERS: list[set[str]] = [
     {"digitalme.errors", "digitalme.env"},
+    {"digitalme.logs"},
+    {"digitalme.error_reports", "digitalme.sentry"},
     {
         "digitalme.env_file",
         "digitalme.commands",
         "digitalme.database",
-        "digitalme.logs",
         "digitalme.material",
         "digitalme.celery",
         "digitalme.settings",
