@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys import keys, resolution
+from apikeys import keys, resolution, unreadable
 from apikeys.models import Credential
+from apikeys.vault import CredentialUnreadable
+from digitalme.accounts.models import User
 from providers import registry, validation
 from providers.registry import Provider
 from providers.validation import Category, Outcome
@@ -25,19 +28,36 @@ _DETAIL_LENGTH = 200
 
 
 @sensitive_variables("fields")
-def test_credential(credential: Credential, *, now: datetime | None = None) -> Outcome:  # noqa: PT028 (no test)
+def test_credential(
+    credential: Credential,
+    *,
+    actor: User | None = None,  # noqa: PT028
+    now: datetime | None = None,  # noqa: PT028 (no test)
+) -> Outcome:
     """Test a stored key with its provider and store what came of it, unless it was replaced meanwhile.
 
-    Raises CredentialUnreadable if the key does not open.
+    Without `actor` it is whoever is signed in, or a job. Raises CredentialUnreadable if the key does not
+    open, and AuditUnavailable, having stored nothing, if the outcome cannot be written down.
     """
-    fields = resolution.unseal(resolution.resolved(credential))
+    key = resolution.resolved(credential)
+    try:
+        fields = resolution.unseal(key)
+    except CredentialUnreadable:
+        unreadable.report(key)
+        raise
     outcome = validation.check(registry.get(credential.provider), fields)
+    _remember(credential, outcome, actor, now or timezone.now())
+    return outcome
+
+
+@transaction.atomic
+def _remember(credential: Credential, outcome: Outcome, actor: User | None, now: datetime) -> None:
     if status := _STATUS.get(outcome.category):
         facts: dict[str, Any] = {"status": status, "status_detail": outcome.message[:_DETAIL_LENGTH]}
-        facts["last_validated_at"] = now or timezone.now()
+        facts["last_validated_at"] = now
         if Credential.objects.filter(id=credential.id, version=credential.version).update(**facts):
             credential.refresh_from_db(fields=list(facts))
-    return outcome
+    keys.record("tested", credential, actor, category=outcome.category)
 
 
 @sensitive_variables("fields")

@@ -1,6 +1,7 @@
 """Add, replace, switch off and remove keys. Plaintext passes through here on its way to the vault only."""
 
 import base64
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from apikeys.models import Credential, OwnerSalt
 from apikeys.vault import Context
 from digitalme import logs
 from digitalme.accounts.models import User
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action
 from digitalme.errors import InvalidKeyFormat, InvalidRequest, KeyNotFound
 from providers import auth
 from providers.registry import Provider
@@ -70,8 +73,9 @@ def set_key(
     """Add the owner's key for a provider, or replace it under the same id; the very next call uses it.
 
     `actor` is who does it, None for the command line. Raises InvalidKeyFormat, which never has the
-    value, for a field that cannot be what the provider gives out (data["field"] names it), and
-    InvalidRequest for unknown fields, a label, or a provider that needs no key.
+    value, for a field that cannot be what the provider gives out (data["field"] names it),
+    InvalidRequest for unknown fields, a label, or a provider that needs no key, and AuditUnavailable,
+    as every change here, if it cannot be written down: then nothing has changed.
     """
     secrets = checked(provider, fields)
     if label:
@@ -80,7 +84,7 @@ def set_key(
         raise InvalidRequest(f"The name of a key has up to {MAX_NAME_LENGTH} characters.")
     salt = _salt(owner)
     vault.warm_up(str(owner), bytes(salt.salt))
-    credential = _store(owner, salt, provider, secrets, display_name)
+    credential = _store(actor, owner, salt, provider, secrets, display_name)
     log.info("Key set: %s", _facts(credential, actor))
     return credential
 
@@ -112,7 +116,12 @@ def _salt(owner: Owner) -> OwnerSalt:
 
 @transaction.atomic
 def _store(
-    owner: Owner, salt: OwnerSalt, provider: Provider, secrets: Mapping[str, Secret], display_name: str
+    actor: User | None,
+    owner: Owner,
+    salt: OwnerSalt,
+    provider: Provider,
+    secrets: Mapping[str, Secret],
+    display_name: str,
 ) -> Credential:
     # The salt's row stands for the owner: of two changes at once the second waits here and then sees
     # the first, also where there was no key to lock before.
@@ -133,6 +142,7 @@ def _store(
     credential.status, credential.status_detail = Credential.Status.UNKNOWN, ""
     credential.last_validated_at = credential.expires_at = credential.rotate_by = None
     credential.save()
+    record("set", credential, actor)
     return credential
 
 
@@ -149,17 +159,23 @@ def hint(secret: Secret) -> str:
     return value[-HINT_LENGTH:] if len(value) >= MIN_LENGTH_FOR_HINT else ""
 
 
+@transaction.atomic
 def set_active(*, actor: User | None, credential: Credential, active: bool) -> None:
     """Switch a key on or off. Off, it starts no further call, and none falls back to the house's key."""
-    Credential.objects.filter(id=credential.id).update(is_active=active, updated_at=timezone.now())
+    those = Credential.objects.filter(id=credential.id).exclude(is_active=active)
+    changed = those.update(is_active=active, updated_at=timezone.now())
     credential.refresh_from_db(fields=["is_active", "updated_at"])
+    if changed:
+        record("enabled" if active else "disabled", credential, actor)
     log.info("Key switched %s: %s", "on" if active else "off", _facts(credential, actor))
 
 
+@transaction.atomic
 def remove(*, actor: User | None, credential: Credential) -> None:
     """Delete a key for good. What it was used for stays in the records."""
-    facts = _facts(credential, actor)
+    facts, kept = _facts(credential, actor), copy.copy(credential)
     credential.delete()
+    record("removed", kept, actor)
     log.info("Key removed: %s", facts)
 
 
@@ -184,6 +200,20 @@ def key_of(user: User, slug: str) -> Credential:
 def system_keys() -> QuerySet[Credential]:
     """Return the house's keys that are kept in the database, by provider."""
     return Credential.objects.filter(is_system=True).order_by("provider", "label")
+
+
+def record(deed: str, credential: Credential, actor: User | None, **facts: Any) -> None:
+    """Write into the audit trail what was done with a key; called last in the transaction of the change."""
+    kind = "system_key" if credential.is_system else "credential"
+    trail.record(
+        Action(f"{kind}.{deed}"),
+        target=f"credential:{credential.id}",
+        subject=credential.owner,
+        actor=actor.pk if actor else None,
+        provider=credential.provider,
+        version=credential.version,
+        **facts,
+    )
 
 
 def _facts(credential: Credential, actor: User | None) -> str:

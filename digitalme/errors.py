@@ -17,6 +17,7 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "InvalidRequest"
     UNAUTHENTICATED = "Unauthenticated"
     NOT_FOUND = "NotFound"
+    AUDIT_UNAVAILABLE = "AuditUnavailable"
 
 
 class DigitalMeError(Exception):
@@ -114,3 +115,11 @@ class SecurityViolation(DigitalMeError):
 
     code = ErrorCode.SECURITY_VIOLATION
     status = 403
+
+
+class AuditUnavailable(DigitalMeError):
+    """What was asked for could not be written down, so it was not done."""
+
+    code = ErrorCode.AUDIT_UNAVAILABLE
+    status = 503
+    retryable = True

@@ -17,6 +17,7 @@ from django.utils.decorators import sync_and_async_middleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from digitalme import logs
+from digitalme.audit import context
 from digitalme.database import uuid7
 from digitalme.errors import DigitalMeError
 
@@ -54,13 +55,21 @@ def request_id(get_response: Handler) -> Handler:
 
     def before(request: HttpRequest) -> None:
         given = request.headers.get("X-Request-Id", "")
-        request.id = given if _USABLE_ID.fullmatch(given) else str(uuid7())  # type: ignore[attr-defined]
+        known = _USABLE_ID.fullmatch(given) is not None
+        request.id = given if known else str(uuid7())  # type: ignore[attr-defined]
+        context.enter(
+            address=request.META.get("REMOTE_ADDR", ""),
+            request_id=request.id,  # type: ignore[attr-defined]
+            own_id=not known,
+            person=lambda: getattr(request, "user", None),
+        )
         structlog.contextvars.clear_contextvars()
         logs.forget()
         structlog.contextvars.bind_contextvars(request_id=request.id)  # type: ignore[attr-defined]
 
     def after(request: HttpRequest, response: HttpResponse) -> None:
         response["X-Request-Id"] = request.id  # type: ignore[attr-defined]
+        context.leave()
 
     return _around(get_response, before, after)
 

@@ -39,6 +39,7 @@ DIGITALME_PRIVATE_HOSTS = frozenset(env.listing("DIGITALME_PRIVATE_HOSTS"))
 # --- Applications -----------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "digitalme.audit",
     "digitalme.accounts",
     "apikeys",
     "quotas",

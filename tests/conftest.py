@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.core.cache import cache
@@ -10,6 +11,7 @@ from django.test import Client
 from pytest_django import DjangoDbBlocker
 
 from digitalme.accounts.models import Membership, Team, User
+from digitalme.audit import triggers
 from tests import servers
 
 PASSWORD = "correct horse battery staple"
@@ -17,7 +19,15 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Cut what threads of the tests left open, or PostgreSQL does not let go of the test database."""
+    """Let tests empty the audit trail between them, which the database refuses to everybody else; at the
+    end, cut what threads left open, or PostgreSQL does not let go of the test database."""
+    flush = connection.ops.sql_flush
+
+    def emptying(*arguments: Any, **options: Any) -> list[str]:
+        statements = flush(*arguments, **options)
+        return [*triggers.removal(connection.vendor), *statements, *triggers.creation(connection.vendor)]
+
+    connection.ops.sql_flush = emptying  # type: ignore[method-assign]
     yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:

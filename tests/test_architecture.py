@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
         "digitalme.settings",
     },
     {"providers"},
+    {"digitalme.audit"},
     {"digitalme.accounts"},
     {"apikeys", "quotas", "usage"},
     {"digitalme.gateway"},

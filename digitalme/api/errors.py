@@ -26,6 +26,7 @@ _TITLES = {
     ErrorCode.INVALID_REQUEST: "The request cannot be carried out",
     ErrorCode.UNAUTHENTICATED: "Not signed in",
     ErrorCode.NOT_FOUND: "Not found",
+    ErrorCode.AUDIT_UNAVAILABLE: "It could not be written down",
 }
 _CODES = {
     401: ErrorCode.UNAUTHENTICATED,

@@ -8,8 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from apikeys import resolution
+from django.db import connection
+
+from apikeys import resolution, unreadable
 from apikeys.resolution import KeySource
+from apikeys.vault import CredentialUnreadable
+from digitalme.audit.actions import ActorKind
 from digitalme.errors import DigitalMeError, ProviderUnavailable
 from digitalme.gateway.admission import Admitted
 from digitalme.gateway.settlement import Outcome
@@ -158,9 +162,20 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
 async def _open(key: resolution.ResolvedKey) -> Any:
     """Unseal a key: at once if its owner's derived key is at hand, else in a thread, since a derivation
     takes 15 ms of CPU."""
-    if resolution.warm(key):
-        return resolution.unseal(key)
-    return await asyncio.to_thread(resolution.unseal, key)
+    try:
+        if resolution.warm(key):
+            return resolution.unseal(key)
+        return await asyncio.to_thread(resolution.unseal, key)
+    except CredentialUnreadable:
+        await asyncio.to_thread(_report, key)
+        raise
+
+
+def _report(key: resolution.ResolvedKey) -> None:
+    try:
+        unreadable.report(key, kind=ActorKind.GATEWAY)
+    finally:
+        connection.close()  # this thread has one for this moment only
 
 
 def _is_stream(answer: Answer) -> bool:
