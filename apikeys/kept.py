@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
-from apikeys import keyring, keys, vault
+from apikeys import keyring, keys, masters, vault
 from apikeys.models import Credential, KeptKey, OwnerSalt
 from apikeys.vault import Context, CredentialUnreadable
 from digitalme.accounts.models import User
@@ -47,7 +47,9 @@ def same(credential: Credential, secrets: dict[str, Secret]) -> bool:
 
 
 def keep(credential: Credential, *, now: datetime) -> KeptKey:
-    """Put a sealed copy aside; nothing is opened for it."""
+    """Put a sealed copy aside; nothing is opened for it. To be called in the transaction that replaces the key."""
+    masters.sealing_id()  # holds up a retirement that would not see this row yet
+    credential.refresh_from_db()
     facts = {
         field.name: None if field.value_from_object(credential) is None else field.value_to_string(credential)
         for field in Credential._meta.concrete_fields
@@ -75,10 +77,11 @@ def bring_back(kept: KeptKey, *, actor: User | None) -> Credential:
     here any more.
     """
     lock_house()
+    sealing_id = masters.sealing_id()
     if kept.key_id not in keyring.ring():
         raise InvalidRequest(
             f"The former key of {kept.provider} was sealed by the master key '{kept.key_id}', which is not here. "
-            "Add that to DIGITALME_MASTER_KEYS, after the one that seals."
+            "Add that to DIGITALME_MASTER_KEYS."
         )
     secrets = _opened(kept, kept.credential_id)
     present = key_of_house(kept.provider)
@@ -88,8 +91,8 @@ def bring_back(kept: KeptKey, *, actor: User | None) -> Credential:
             setattr(credential, field.name, field.to_python(kept.facts[field.name]))
     credential.version = max(credential.version, kept.version) + 1
     credential.salt, credential.destination = kept.salt, kept.destination
+    credential.key_id = sealing_id
     credential.sealed = {name: _sealed(credential, name, secret) for name, secret in secrets.items()}
-    credential.key_id = keyring.ring().sealing_id
     main = _main(kept.provider, secrets)
     credential.fingerprint = vault.fingerprint(f"owner:{keys.SYSTEM}", kept.provider, main)
     credential.fingerprint_key_id = keyring.ring().fingerprint_id
@@ -129,7 +132,8 @@ def _sealed(credential: Credential, name: str, secret: Secret) -> str:
     context = Context(
         credential.owner, credential.provider, name, credential.id, credential.version, tuple(credential.destination)
     )
-    return base64.b64encode(vault.seal(secret, context, bytes(credential.salt.salt))).decode()
+    blob = vault.seal(secret, context, bytes(credential.salt.salt), credential.key_id)
+    return base64.b64encode(blob).decode()
 
 
 def _main(slug: str, secrets: dict[str, Secret]) -> Secret:

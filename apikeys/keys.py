@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys import keyring, vault
+from apikeys import keyring, masters, vault
 from apikeys.models import Credential, OwnerSalt
 from apikeys.vault import Context
 from digitalme import logs
@@ -131,11 +131,11 @@ def _store(
     credential.version += 1
     credential.salt = salt
     credential.destination = list(provider.destination)
+    credential.key_id = masters.sealing_id()
     credential.sealed = {name: _sealed(credential, name, secret) for name, secret in secrets.items()}
-    credential.key_id = keyring.ring().sealing_id
     main = next(secrets[field.name] for field in provider.manifest.fields)
     credential.fingerprint = vault.fingerprint(f"owner:{owner}", provider.slug, main)
-    credential.fingerprint_key_id = keyring.FINGERPRINT_KEY_ID
+    credential.fingerprint_key_id = keyring.ring().fingerprint_id
     credential.hint = hint(main)
     credential.display_name = display_name or credential.display_name
     credential.is_active = True
@@ -150,7 +150,8 @@ def _sealed(credential: Credential, field: str, secret: Secret) -> str:
     context = Context(
         credential.owner, credential.provider, field, credential.id, credential.version, tuple(credential.destination)
     )
-    return base64.b64encode(vault.seal(secret, context, bytes(credential.salt.salt))).decode()
+    blob = vault.seal(secret, context, bytes(credential.salt.salt), credential.key_id)
+    return base64.b64encode(blob).decode()
 
 
 def hint(secret: Secret) -> str:

@@ -1,4 +1,4 @@
-"""Stored keys. A row never holds a readable secret."""
+"""Stored keys, and what is known of the keys of the house. A row never holds a readable secret."""
 
 from django.conf import settings
 from django.db import models
@@ -83,6 +83,10 @@ class Credential(models.Model):
                 condition=Q(is_system=True),
             ),
         ]
+        indexes = [
+            models.Index(fields=["key_id", "id"], name="credential_by_master_key"),
+            models.Index(fields=["fingerprint_key_id", "id"], name="credential_by_fingerprint_key"),
+        ]
         permissions = [("manage_system_credential", "Can set and remove system keys")]
 
     def __str__(self) -> str:
@@ -116,7 +120,76 @@ class KeptKey(models.Model):
 
     class Meta:
         default_permissions = ()
-        indexes = [models.Index(name="kept_key_by_time", fields=["kept_at"])]
+        indexes = [
+            models.Index(name="kept_key_by_time", fields=["kept_at"]),
+            models.Index(name="kept_key_by_master_key", fields=["key_id", "id"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.provider} of the house, version {self.version}"
+
+
+class HouseKey(models.Model):
+    """What is known of a key of the house: never the key, but a value that tells whether it is the same one."""
+
+    class Kind(models.TextChoices):
+        MASTER = "master", "Master key"
+        FINGERPRINT = "fingerprint", "Fingerprint key"
+
+    class State(models.TextChoices):
+        KNOWN = "known", "Known"
+        SEALING = "sealing", "Promoted: seals"
+        RETIRED = "retired", "Retired"
+
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.MASTER)
+    key_id = models.CharField(max_length=64)
+    check_value = models.CharField(max_length=16, blank=True, help_text="Of a key that was lost: empty.")
+    state = models.CharField(max_length=16, choices=State, default=State.KNOWN)
+    first_seen = models.DateTimeField(auto_now_add=True)
+    promoted_at = models.DateTimeField(null=True, blank=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="house_key_unique_by_id", fields=["kind", "key_id"]),
+            models.UniqueConstraint(name="house_key_one_seals", fields=["kind"], condition=Q(state="sealing")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.key_id}"
+
+
+class KeyHolder(models.Model):
+    """A process that holds keys of the house, and which; it counts as long as it keeps writing."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    role = models.CharField(max_length=16)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    known = models.JSONField(default=dict, help_text="Check values by kind and id.")
+    sealing_id = models.CharField(max_length=64, blank=True)
+    started_at = models.DateTimeField(auto_now_add=True)
+    seen_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.pid} on {self.host}"
+
+
+class Resealing(models.Model):
+    """How far the re-seal towards one master and one fingerprint key has come: where it goes on after a kill."""
+
+    key_id = models.CharField(max_length=64)
+    fingerprint_key_id = models.CharField(max_length=64)
+    cursor = models.UUIDField(null=True, help_text="The last credential that was looked at.")
+    resealed = models.PositiveBigIntegerField(default=0)
+    started_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="resealing_unique_by_target", fields=["key_id", "fingerprint_key_id"])
+        ]
+
+    def __str__(self) -> str:
+        return f"re-seal to {self.key_id}"

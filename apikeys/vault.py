@@ -7,6 +7,7 @@ field, row, version and destinations that it was sealed for, and for nothing els
 
 import base64
 import hashlib
+import logging
 import os
 import struct
 import threading
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from apikeys import keyring
-from apikeys.keyring import KeyRing
+from apikeys.keyring import KeyRing, UnusableKey
 from digitalme.errors import DecryptionFailed
 from providers.secrets import Secret
 
@@ -35,6 +36,8 @@ ROUNDS = {PROFILE: 100_000}
 CACHED_OWNERS = 1_000
 IDLE_SECONDS, HARD_SECONDS = 300.0, 900.0
 MAX_DERIVATIONS = 2 * (os.cpu_count() or 1)
+
+log = logging.getLogger(__name__)
 
 
 class RandomnessBroken(Exception):
@@ -73,11 +76,17 @@ def new_salt() -> bytes:
     return _random(SALT_BYTES)
 
 
-def seal(secret: Secret, context: Context, salt: bytes) -> bytes:
-    """Encrypt with the sealing master and a fresh iv. Raises RandomnessBroken if there is none to be had."""
+def seal(secret: Secret, context: Context, salt: bytes, key_id: str | None = None) -> bytes:
+    """Encrypt with a fresh iv, by the sealing master unless another one's id is given.
+
+    Raises UnusableKey if that master is not here, RandomnessBroken if there is no fresh iv to be had.
+    """
     ring = keyring.ring()
-    header = _header(ring.sealing_id)
-    cipher = derived_keys.cipher(ring, ring.sealing_id, PROFILE, context.owner, salt)
+    key_id = ring.sealing_id if key_id is None else key_id
+    if key_id not in ring:
+        raise UnusableKey(f"The master key '{key_id}' seals, but it is not here.")
+    header = _header(key_id)
+    cipher = derived_keys.cipher(ring, key_id, PROFILE, context.owner, salt)
     return header + _lock(cipher, _random(IV_BYTES), _encoded(secret), _associated(header, context))
 
 
@@ -86,6 +95,7 @@ def open(blob: bytes, context: Context, salt: bytes) -> Secret:
     ring = keyring.ring()
     header, key_id, profile = _parse(blob)
     if key_id not in ring:
+        log.warning("The credential %s needs the master key %.64r, which is not here.", context.credential_id, key_id)
         raise CredentialUnreadable(context.credential_id)
     cipher = derived_keys.cipher(ring, key_id, profile, context.owner, salt)
     try:
@@ -109,7 +119,8 @@ def key_id_of(blob: bytes) -> str:
 def warm_up(owner: str, salt: bytes) -> None:
     """Derive the owner's sealing key now, so that it is not done later while a lock is held."""
     ring = keyring.ring()
-    derived_keys.cipher(ring, ring.sealing_id, PROFILE, owner, salt)
+    if ring.sealing_id in ring:
+        derived_keys.cipher(ring, ring.sealing_id, PROFILE, owner, salt)
 
 
 def fingerprint(scope: str, provider: str, secret: Secret) -> str:

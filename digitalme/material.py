@@ -25,7 +25,7 @@ _SAMPLES = frozenset(
 
 
 class UnusableKey(Exception):
-    """A key of the house is missing or weak. The message names the key, never its value."""
+    """A key of the house is missing, weak or another one than it was. The message names the key, never its value."""
 
 
 def decoded(name: str, encoded: str) -> bytes:
@@ -40,6 +40,11 @@ def decoded(name: str, encoded: str) -> bytes:
         raise UnusableKey(f"{name} is not valid base64.") from None
     if not key:
         raise UnusableKey(f"{name} is not set. Make one with: python manage.py generate_master_key --bare")
+    return strong(name, key)
+
+
+def strong(name: str, key: bytes) -> bytes:
+    """Return the key. Raises UnusableKey, with `name`, for one that is too short, repeated, a sequence or a sample."""
     if len(key) < KEY_BYTES:
         raise UnusableKey(f"{name} is too short: it needs at least {KEY_BYTES} random bytes.")
     if _is_repeated(key) or hashlib.sha256(key[:KEY_BYTES]).hexdigest() in _SAMPLES:

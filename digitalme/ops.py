@@ -62,7 +62,9 @@ def _broker() -> None:
 
 
 def _master_key() -> None:
-    keyring.ring()
+    ring = keyring.ring()
+    if ring.sealing_id not in ring:
+        raise RuntimeError("another master was promoted, which this process does not hold")
 
 
 _CHECKS: dict[str, Callable[[], None]] = {

@@ -10,14 +10,21 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "digitalme.settings")
 
 
 def _check_keys() -> None:
-    """End with one sentence and exit code 1 if the house's keys are unusable: with several processes the
-    server itself would end with 0."""
-    from apikeys import keyring
+    """End with one sentence and exit code 1 if the house's keys are unusable, or others than this database knows:
+    with several processes the server itself would end with 0."""
+    import django
+    from django.db import connections
+
+    django.setup(set_prefix=False)
+    from apikeys import keyring, masters
 
     try:
         keyring.ring()
+        masters.verify()
     except keyring.UnusableKey as problem:
         sys.exit(str(problem))
+    finally:
+        connections.close_all()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
+from apikeys import keyring
 from digitalme.accounts.models import Membership, Team, User
 from digitalme.audit import triggers
 from tests import servers
@@ -43,6 +44,13 @@ def _empty_cache() -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_promoted_master() -> Iterator[None]:
+    """What one test's database says about masters is nothing that the next one knows."""
+    yield
+    keyring.adopt(keyring.State())
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, transaction
 
-from apikeys import keyring
+from apikeys.heartbeat import Heartbeat
 from digitalme.errors import ProviderUnavailable
 from digitalme.gateway import admission, settlement
 from digitalme.gateway.admission import Admitted, Call
@@ -28,8 +28,9 @@ SWITCH_SECONDS = 0.0002
 class Runtime:
     """Start with `await Runtime.start()`; `stop` settles what is handed in until then."""
 
-    def __init__(self, upstream: Relay) -> None:
+    def __init__(self, upstream: Relay, heartbeat: Heartbeat) -> None:
         self.upstream = upstream
+        self._heartbeat = heartbeat
         self._running: set[UUID] = set()
         self._idle = asyncio.Event()
         self._admissions: Queue[Call, Admitted] = Queue(admission.admit, self._give_back)  # type: ignore[arg-type]
@@ -42,12 +43,12 @@ class Runtime:
     @classmethod
     async def start(cls) -> "Runtime":
         """Check the key ring and open everything. Raises what makes serving impossible."""
-        keyring.ring()
+        heartbeat = await asyncio.to_thread(Heartbeat("web").start)
         sys.setswitchinterval(SWITCH_SECONDS)
         pricing.warm()
         upstream = Relay()
         await upstream.start()
-        return cls(upstream)
+        return cls(upstream, heartbeat)
 
     async def admit(self, call: Call) -> Admitted:
         """Admit a call, together with what else waits.
@@ -89,6 +90,7 @@ class Runtime:
         with contextlib.suppress(asyncio.CancelledError):
             await self._renewing
         await asyncio.to_thread(self._batcher.close)
+        await asyncio.to_thread(self._heartbeat.stop)
         await self.upstream.close()
 
     async def _renew_for_ever(self) -> None:

@@ -55,6 +55,14 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
     "a sequence": ({"DIGITALME_MASTER_KEYS": f"k1:{SEQUENCE}"}, "'k1'"),
     "a sequence backwards": ({"DIGITALME_MASTER_KEYS": f"k1:{BACKWARDS}"}, "'k1'"),
     "a sample": ({"DIGITALME_MASTER_KEYS": f"k1:{SAMPLE}"}, "'k1'"),
+    "masters and a folder of them": ({"DIGITALME_MASTER_KEYS_DIR": "/nowhere"}, "DIGITALME_MASTER_KEYS_DIR"),
+    "a sealing id that is not there": ({"DIGITALME_SEALING_KEY_ID": "k9"}, "'k9'"),
+    "wrapped by something unknown": ({"DIGITALME_MASTER_KEYS": f"k1:cloud:{ONE}"}, "'k1'"),
+    "wrapped by a Vault of which nothing is said": ({"DIGITALME_MASTER_KEYS": f"k1:vault:v1:{ONE}"}, "'k1'"),
+    "one fingerprint id twice": ({"DIGITALME_FINGERPRINT_KEY": f"f2:{ONE},f2:{TWO}"}, "'f2'"),
+    "an odd fingerprint id": ({"DIGITALME_FINGERPRINT_KEY": f"f 2:{TWO}"}, "DIGITALME_FINGERPRINT_KEY"),
+    "a short second fingerprint key": ({"DIGITALME_FINGERPRINT_KEY": f"f1:{TWO},f2:{SHORT}"}, "'f2'"),
+    "a master as second fingerprint key": ({"DIGITALME_FINGERPRINT_KEY": f"f1:{TWO},f2:{ONE}"}, "'f2'"),
     "no fingerprint key": ({"DIGITALME_FINGERPRINT_KEY": ""}, "DIGITALME_FINGERPRINT_KEY"),
     "a short fingerprint key": ({"DIGITALME_FINGERPRINT_KEY": SHORT}, "DIGITALME_FINGERPRINT_KEY"),
     "a blank audit key": ({"DIGITALME_AUDIT_KEY": "  "}, "DIGITALME_AUDIT_KEY"),
@@ -110,6 +118,74 @@ def test_derivation_of_the_root_follows_rfc_5869() -> None:
     with override_settings(**GOOD):
         root = keyring.ring().root("k1")
     assert root == hmac.digest(base64.b64decode(ONE), b"digitalme/v1/enc-root\x01", "sha256")
+
+
+def folder(tmp_path: Path, files: dict[str, str]) -> dict[str, str]:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    return GOOD | {"DIGITALME_MASTER_KEYS": "", "DIGITALME_MASTER_KEYS_DIR": str(tmp_path)}
+
+
+def test_masters_may_lie_in_a_folder_each_under_its_id(tmp_path: Path) -> None:
+    given_ = folder(tmp_path, {"k1": f"{ONE}\n", "k2": TWO, "..data": "not a key"})
+    with override_settings(**given_, DIGITALME_SEALING_KEY_ID="k2"):
+        ring = keyring.ring()
+        assert house_keys() == []
+    assert (ring.sealing_id, ring.ids) == ("k2", ("k1", "k2"))
+    with override_settings(**GOOD):
+        assert keyring.ring().root("k1") == ring.root("k1")
+
+
+def test_the_one_master_in_a_folder_seals(tmp_path: Path) -> None:
+    with override_settings(**folder(tmp_path, {"only": ONE})):
+        assert keyring.ring().sealing_id == "only"
+
+
+BAD_FOLDERS: dict[str, tuple[dict[str, str], str]] = {
+    "an empty folder": ({}, "DIGITALME_MASTER_KEYS_DIR"),
+    "a file that is no id": ({"k 1": ONE}, "DIGITALME_MASTER_KEYS_DIR"),
+    "a file that is no base64": ({"k1": "hello, world"}, "'k1'"),
+    "a file of lines": ({"k1": f"{ONE}\n{TWO}"}, "'k1'"),
+    "an empty file": ({"k1": ""}, "'k1'"),
+    "the same key in two files": ({"k1": ONE, "k2": ONE}, "'k2'"),
+}
+
+
+@pytest.mark.parametrize(("files", "named"), BAD_FOLDERS.values(), ids=BAD_FOLDERS)
+def test_an_unusable_folder_is_refused(files: dict[str, str], named: str, tmp_path: Path) -> None:
+    with override_settings(**folder(tmp_path, files)):
+        with pytest.raises(keyring.UnusableKey, match=named) as refusal:
+            keyring.ring()
+        assert [one.msg for one in house_keys()] == [str(refusal.value)]
+    assert not [text for text in files.values() if text and text in str(refusal.value)]
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    there = {"DIGITALME_MASTER_KEYS": "", "DIGITALME_MASTER_KEYS_DIR": str(tmp_path / "nowhere")}
+    with override_settings(**GOOD | there), pytest.raises(keyring.UnusableKey, match="cannot be read"):
+        keyring.ring()
+
+
+def test_the_first_of_several_fingerprint_keys_computes() -> None:
+    with override_settings(**GOOD):
+        alone = keyring.ring()
+    with override_settings(**GOOD | {"DIGITALME_FINGERPRINT_KEY": f"fp2:{TWO},{FINGERPRINT}"}):
+        both = keyring.ring()
+    assert (alone.fingerprint_ids, both.fingerprint_ids) == (("fp1",), ("fp2", "fp1"))
+    assert alone.fingerprint_check_value("fp1") == both.fingerprint_check_value("fp1")
+    assert alone.fingerprint(b"x") != both.fingerprint(b"x")
+
+
+def test_what_the_database_says_of_masters_holds() -> None:
+    with override_settings(**GOOD | {"DIGITALME_MASTER_KEYS": f"k1:{ONE},k2:{TWO}"}):
+        keyring.adopt(keyring.State(sealing_id="k2", retired=frozenset({"k1"})))
+        ring = keyring.ring()
+        assert (ring.sealing_id, ring.ids, "k1" in ring) == ("k2", ("k2",), False)
+        with pytest.raises(KeyError):
+            ring.root("k1")
+        assert keyring.ring() is ring
+        keyring.adopt(keyring.State())
+        assert keyring.ring().sealing_id == "k1"
 
 
 @given(st.binary(max_size=31))

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apikeys import keyring, keys
+from apikeys import keyring, keys, masters
 from apikeys.keys import Owner
 from digitalme.accounts.models import Team, User
 from digitalme.errors import DigitalMeError
@@ -28,6 +28,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         owner = _owner(options["user"], options["team"])
         try:
+            masters.verify()
             provider = registry.get(options["provider"])
             credential = keys.set_key(
                 actor=None,
