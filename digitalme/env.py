@@ -82,13 +82,16 @@ def flag(name: str, default: bool, *, environ: Mapping[str, str] = os.environ) -
     raise EnvironmentProblem(f"{name} must be one of true, false, 1, 0, yes, no, on, off.")
 
 
-def number(name: str, default: int, *, environ: Mapping[str, str] = os.environ) -> int:
-    """Return a whole number; anything else is refused."""
+def number(name: str, default: int, *, least: int | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Return a whole number, not below `least`; anything else is refused."""
     value = text(name, str(default), environ=environ).strip()
     try:
-        return int(value)
+        found = int(value)
     except ValueError:
         raise EnvironmentProblem(f"{name} must be a whole number.") from None
+    if least is not None and found < least:
+        raise EnvironmentProblem(f"{name} must be {least} or more.")
+    return found
 
 
 def listing(name: str, default: str = "", *, environ: Mapping[str, str] = os.environ) -> list[str]:

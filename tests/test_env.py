@@ -63,6 +63,12 @@ def test_an_odd_number_is_refused(value: str) -> None:
         env.number("COUNT", 1, environ={"COUNT": value})
 
 
+def test_a_number_below_the_least_is_refused() -> None:
+    assert env.number("COUNT", 1, least=1, environ={"COUNT": "1"}) == 1
+    with pytest.raises(env.EnvironmentProblem, match="COUNT must be 1 or more"):
+        env.number("COUNT", 1, least=1, environ={"COUNT": "0"})
+
+
 def test_a_list_drops_blanks() -> None:
     assert env.listing("NAMES", environ={"NAMES": " a, ,b,"}) == ["a", "b"]
 

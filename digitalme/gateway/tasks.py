@@ -1,10 +1,10 @@
-"""The gateway's job: give back the holds of processes that died."""
+"""The gateway's jobs: give back the holds of processes that died, look after the audit trail."""
 
 from datetime import UTC, datetime
 
 from celery import shared_task
 
-from digitalme.gateway import settlement
+from digitalme.gateway import settlement, trail
 
 
 @shared_task(name="gateway.sweep_leases")  # type: ignore[untyped-decorator]  # Celery has no types
@@ -14,3 +14,9 @@ def sweep_leases() -> int:
     while swept := settlement.sweep(now=datetime.now(UTC)):
         total += swept
     return total
+
+
+@shared_task(name="gateway.look_after_audit_trail")  # type: ignore[untyped-decorator]
+def look_after_audit_trail() -> list[str]:
+    """Verify the audit trail, then delete what is too old; returns what is wrong."""
+    return trail.look_after(now=datetime.now(UTC))
