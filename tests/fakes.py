@@ -1,6 +1,7 @@
 """Providers on a loopback HTTP server: they answer as the real ones are documented to."""
 
 import json
+import select
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+GATE_SECONDS = 30
 WORDS = ["A", " quota", " is", " held", " before", " the", " call", "."]
 CHAT_USAGE = {
     "prompt_tokens": 21,
@@ -65,6 +67,7 @@ class FakeProvider:
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
+        self.left = 0  # callers that went while a gate was closed
         self.manner = Manner()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.fake = self
@@ -81,6 +84,7 @@ class FakeProvider:
     def reset(self) -> None:
         """Forget what was seen and behave again."""
         self.seen.clear()
+        self.left = 0
         self.manner = Manner()
 
 
@@ -139,12 +143,21 @@ class _Handler(BaseHTTPRequestHandler):
             if manner.cut_after is not None and number == manner.cut_after:
                 self._break_off()
                 return
-            if manner.gate is not None and number == 3:
-                manner.gate.wait(30)
+            if manner.gate is not None and number == 3 and not self._wait(manner.gate):
+                return
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
             self.wfile.flush()
             time.sleep(manner.pace)
         self.wfile.write(b"0\r\n\r\n")
+
+    def _wait(self, gate: threading.Event) -> bool:
+        """Wait until the gate opens; tell whether the caller is still there."""
+        end = time.monotonic() + GATE_SECONDS
+        while not gate.wait(0.05) and time.monotonic() < end:
+            if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+                self.server.fake.left += 1
+                return False
+        return True
 
     def _break_off(self) -> None:
         self.wfile.flush()

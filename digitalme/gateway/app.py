@@ -30,6 +30,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 PREFIX = "/gateway/"
 MAX_BODY = 32 * 1024 * 1024
 MAX_TAG = 100
+LAST_WORD_SECONDS = 1
 NO_TOKEN = Unauthenticated(
     "There is no valid access token in this request. Put your dm_ token where the SDK's API key goes."
 )
@@ -88,7 +89,7 @@ class GatewayApp:
 async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, receive: Receive, send: Send) -> None:
     """Relay the call and hand in its outcome on every way out."""
     progress, headers = Progress(admitted), _own_headers(admitted.call, admitted)
-    runtime.begin(admitted)
+    runtime.begin(progress)
     try:
         work = relay.forward(progress, request, runtime.upstream, send, headers)
         if admitted.call.estimate.stream:
@@ -99,13 +100,32 @@ async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, rec
         progress.end("refused" if isinstance(problem, InvalidRequest) else "failed", problem.code.value)
         await _refuse(admitted.call, problem, send, headers)
     except asyncio.CancelledError:
-        progress.end("aborted", "shutdown")
-        raise
+        if progress.revoked is None:
+            progress.end("aborted", "shutdown")
+            raise
+        progress.end("aborted", "revoked")
+        await _tell_revoked(progress, progress.revoked, send, headers)
     except Exception as fault:
         progress.end("failed", type(fault).__name__)
         raise
     finally:
         runtime.settle(progress.outcome())
+
+
+async def _tell_revoked(
+    progress: Progress, reason: DigitalMeError, send: Send, headers: list[tuple[bytes, bytes]]
+) -> None:
+    """Tell the caller why the call ends: by an error event in a running stream, else by a refusal. One who
+    has stopped reading is not waited for: what is not complete is broken off by the server."""
+    if progress.task:
+        progress.task.uncancel()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORD_SECONDS):
+            if progress.streaming:
+                event = relay.error_event(progress, reason)
+                await send({"type": "http.response.body", "body": event, "more_body": False})
+            else:
+                await _refuse(progress.admitted.call, reason, send, headers)
 
 
 async def _until_client_leaves(work: Any, receive: Receive) -> None:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 MAX_ANSWER = 64 * 1024 * 1024
+BROKE_OFF = "The provider broke the stream off. What arrived so far was counted."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,17 @@ class Progress:
     __slots__ = (
         "admitted",
         "delivering",
+        "ended",
         "error_type",
         "first_byte",
         "http_status",
         "meter",
         "reached",
+        "revoked",
         "started",
         "status",
+        "streaming",
+        "task",
     )
 
     def __init__(self, admitted: Admitted) -> None:
@@ -72,18 +77,26 @@ class Progress:
         self.first_byte: float | None = None
         self.meter: Meter | None = None
         self.reached = False
-        self.delivering = False
+        self.delivering = self.streaming = self.ended = False
         self.http_status: int | None = None
         self.status = "aborted"
         self.error_type = "client_gone"
+        self.task = asyncio.current_task()
+        self.revoked: DigitalMeError | None = None
 
     def end(self, status: str, error_type: str = "") -> None:
         """State how the call ended."""
-        self.status, self.error_type = status, error_type
+        self.status, self.error_type, self.ended = status, error_type, True
+
+    def revoke(self, reason: DigitalMeError) -> None:
+        """Have a call that still runs end now, its caller being told the reason."""
+        if self.task is not None and self.revoked is None and not self.ended:
+            self.revoked = reason
+            self.task.cancel()
 
     def outcome(self) -> Outcome:
         """Return what there is to settle. A client may leave as soon as it has read the end: it got all."""
-        if self.status == "aborted" and self.meter is not None and self.meter.finished:
+        if self.status == "aborted" and not self.revoked and self.meter is not None and self.meter.finished:
             self.end("ok")
         return Outcome(
             admitted=self.admitted,
@@ -150,12 +163,12 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     headers = auth.forwardable(request.headers)
     if admitted.key:
         auth.inject(call.provider.manifest, await _open(admitted.key), headers)
+    progress.reached = True  # so that a call which ends while its answer is awaited is counted
     try:
         answer = await upstream.send(call.provider, request.method, request.path_and_query, headers, body)
-    except ProviderUnavailable as problem:
-        progress.reached = problem.data.get("reason") != "connect"
+    except DigitalMeError as problem:
+        progress.reached = isinstance(problem, ProviderUnavailable) and problem.data.get("reason") != "connect"
         raise
-    progress.reached = True
     return answer, hide_usage
 
 
@@ -186,7 +199,7 @@ async def _stream(progress: Progress, meter: Meter, answer: Answer, headers: Hea
     """Pass each piece on as it arrives. A provider that breaks off ends the stream with an error event
     in its own shape, so that the SDK raises instead of taking half an answer for a whole one."""
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    progress.delivering = answer.status < 400
+    progress.streaming, progress.delivering = True, answer.status < 400
     try:
         async for chunk in answer.chunks():
             if progress.first_byte is None:
@@ -204,17 +217,18 @@ async def _stream(progress: Progress, meter: Meter, answer: Answer, headers: Hea
             progress.end("ok")
     rest = meter.end()
     if progress.status == "cut":
-        rest += _error_event(progress)
+        rest += error_event(progress, ProviderUnavailable(BROKE_OFF))
     await send({"type": "http.response.body", "body": rest, "more_body": False})
 
 
-def _error_event(progress: Progress) -> bytes:
+def error_event(progress: Progress, problem: DigitalMeError) -> bytes:
+    """Return an error as a stream of this provider tells it. The blank line before it ends an event that
+    was cut in the middle."""
     call = progress.admitted.call
     shape = call.provider.error_shape if call.provider else "openai"
-    problem = ProviderUnavailable("The provider broke the stream off. What arrived so far was counted.")
     _, _, body = refusals.render(shape, problem, str(call.request_id))
     name = b"event: error\n" if shape == "anthropic" else b""
-    return name + b"data: " + body + b"\n\n"
+    return b"\n\n" + name + b"data: " + body + b"\n\n"
 
 
 async def _whole(progress: Progress, meter: Meter, answer: Answer, headers: Headers, send: Send) -> None:

@@ -11,9 +11,11 @@ from django.db import DatabaseError, transaction
 
 from apikeys.heartbeat import Heartbeat
 from digitalme.errors import ProviderUnavailable
-from digitalme.gateway import admission, settlement
+from digitalme.gateway import admission, revocation, settlement
 from digitalme.gateway.admission import Admitted, Call
 from digitalme.gateway.batching import Batcher, Queue
+from digitalme.gateway.relay import Progress
+from digitalme.gateway.revocation import Facts, Question, Watch
 from digitalme.gateway.settlement import Outcome
 from providers import pricing
 from providers.outbound import Relay
@@ -31,14 +33,16 @@ class Runtime:
     def __init__(self, upstream: Relay, heartbeat: Heartbeat) -> None:
         self.upstream = upstream
         self._heartbeat = heartbeat
-        self._running: set[UUID] = set()
+        self._running: dict[UUID, Progress] = {}
         self._idle = asyncio.Event()
         self._admissions: Queue[Call, Admitted] = Queue(admission.admit, self._give_back)  # type: ignore[arg-type]
         self._settlements: Queue[Outcome, None] = Queue(settlement.settle)
         self._renewals: Queue[tuple[UUID, ...], int] = Queue(_renew)
+        self._checks: Queue[Question, Facts] = Queue(revocation.look_up)
         # Settlements come first: they give back what the admissions behind them may need.
-        self._batcher = Batcher(self._settlements, self._renewals, self._admissions)
-        self._renewing = asyncio.create_task(self._renew_for_ever())
+        self._batcher = Batcher(self._settlements, self._renewals, self._checks, self._admissions)
+        watch = Watch(self._running, lambda asked: self._batcher.submit(self._checks, asked))
+        self._chores = (asyncio.create_task(self._renew_for_ever()), asyncio.create_task(watch.run()))
 
     @classmethod
     async def start(cls) -> "Runtime":
@@ -65,14 +69,14 @@ class Runtime:
         """The caller is gone before its call began: release the hold that was booked meanwhile."""
         self.settle(Outcome(admitted, "aborted", reached=False, error_type="shutdown"))
 
-    def begin(self, admitted: Admitted) -> None:
-        """Note that a call runs: its lease is kept alive until `settle`."""
-        self._running.add(admitted.hold.request_id)
+    def begin(self, progress: Progress) -> None:
+        """Note that a call runs: until `settle` its lease is kept alive, and it ends if it is revoked."""
+        self._running[progress.admitted.hold.request_id] = progress
         self._idle.clear()
 
     def settle(self, outcome: Outcome) -> None:
         """Hand in how a call ended. Does not wait, so it may stand in a `finally`."""
-        self._running.discard(outcome.admitted.hold.request_id)
+        self._running.pop(outcome.admitted.hold.request_id, None)
         self._batcher.post(self._settlements, outcome)
         if not self._running:
             self._idle.set()
@@ -86,9 +90,9 @@ class Runtime:
         if self._running:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), LAST_SECONDS)
-        self._renewing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._renewing
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await asyncio.to_thread(self._batcher.close)
         await asyncio.to_thread(self._heartbeat.stop)
         await self.upstream.close()

@@ -1,0 +1,44 @@
+"""What still stands of those who call: their tokens, accounts and memberships, asked for many at once."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+from digitalme.database import among, as_uuid, prepared_cursor
+
+Membership = tuple[UUID, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Tokens that are not revoked, users who are not disabled, and (user id, team id) of who belongs where.
+
+    A token that expired is not among the revoked: its end was known when the call began.
+    """
+
+    tokens: frozenset[UUID | None]
+    users: frozenset[UUID | None]
+    memberships: frozenset[tuple[UUID | None, UUID | None]]
+
+
+def of(tokens: Collection[UUID], users: Collection[UUID], memberships: Collection[Membership]) -> Standing:
+    """Return which of these still stand, in one statement."""
+    (those_tokens, token_ids), (those_users, user_ids) = among(tokens), among(users)
+    members, member_ids = among([user for user, _ in memberships])
+    teams, team_ids = among([team for _, team in memberships])
+    with prepared_cursor() as cursor:
+        cursor.execute(
+            "SELECT 0, m.user_id, m.team_id FROM accounts_membership m"  # noqa: S608 (constants)
+            # First, because PostgreSQL takes the type of a column from the first two branches.
+            f" WHERE m.user_id {members} AND m.team_id {teams}"
+            " UNION ALL SELECT 1, t.id, NULL FROM accounts_accesstoken t"
+            f" WHERE t.revoked_at IS NULL AND t.id {those_tokens}"
+            f" UNION ALL SELECT 2, u.id, NULL FROM accounts_user u WHERE u.is_active AND u.id {those_users}",
+            [*member_ids, *team_ids, *token_ids, *user_ids],
+        )
+        rows = [(kind, as_uuid(one), as_uuid(other)) for kind, one, other in cursor.fetchall()]
+    return Standing(
+        tokens=frozenset(one for kind, one, _ in rows if kind == 1),
+        users=frozenset(one for kind, one, _ in rows if kind == 2),
+        memberships=frozenset((one, other) for kind, one, other in rows if kind == 0),
+    )
