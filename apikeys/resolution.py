@@ -1,14 +1,17 @@
 """Which key serves a call: the user's own, else the team's, else the house's."""
 
+import asyncio
 import base64
 import binascii
+import contextvars
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -19,6 +22,11 @@ from apikeys.vault import Context, CredentialUnreadable
 from digitalme.database import among, as_uuid, parameters, prepared_cursor
 from providers import auth, registry
 from providers.secrets import Secret
+
+Found = TypeVar("Found")
+# Of their own: what else the event loop leaves to threads, such as looking names up, must not stand behind
+# a crowd of owners whose keys are derived.
+_derivers = ThreadPoolExecutor(vault.MAX_DERIVATIONS, "derive")
 
 
 class KeySource(StrEnum):
@@ -114,6 +122,12 @@ def warm(key: ResolvedKey) -> bool:
     except CredentialUnreadable:
         return True
     return all(vault.is_warm(key.owner, vault.key_id_of(blob), key.salt) for blob in blobs)
+
+
+async def aside(deed: Callable[..., Found], *arguments: Any) -> Found:
+    """Do what may derive a key, some 15 ms of CPU, in a thread, and return what came of it."""
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_derivers, context.run, deed, *arguments)
 
 
 def resolved(credential: Credential) -> ResolvedKey:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from bench import gateway, load, processes, stage
+from bench import gateway, load, processes, stage, vault
 from bench.stage import Place
 
 
@@ -82,16 +82,24 @@ def figures(
     return gateway.Figures(rate, p50, 2.0, 1.0, 2.0, cpu, 0.1, megabytes, errors)
 
 
+SEALING = {"warm_p50": 0.01, "warm_p99": 0.02, "cold_p99": 16.0, "crowd_p99": 60.0, "megabytes": 12.0}
+
+
 def test_a_promise_that_is_missed_is_said() -> None:
     table = {("direct", 1): figures(9000, p50=0.1), ("digitalme", 1): figures(500, p50=2.2)}
     table |= {("nginx", 64): figures(30_000), ("digitalme", 64): figures(1000, cpu=0.7)}
-    verdicts = gateway.verdicts(table, vault_microseconds=20)
+    verdicts = gateway.verdicts(table, SEALING)
     missed = [sentence for holds, sentence in verdicts if not holds]
     assert [sentence.split(":")[0] for sentence in missed] == [
         "throughput at c=64",
         "CPU per 1,000 calls at c=64",
         "added p50 at c=1",
+        "500 cold owners at once",
     ]
+
+
+def test_the_promises_of_the_vault_are_its_own() -> None:
+    assert [holds for holds, _ in vault.verdicts(SEALING)] == [True, True, True, False, True]
 
 
 def test_figures_are_medians_but_errors_add_up() -> None:

@@ -178,7 +178,7 @@ async def _open(key: resolution.ResolvedKey) -> Any:
     try:
         if resolution.warm(key):
             return resolution.unseal(key)
-        return await asyncio.to_thread(resolution.unseal, key)
+        return await resolution.aside(resolution.unseal, key)
     except CredentialUnreadable:
         await asyncio.to_thread(_report, key)
         raise
