@@ -44,6 +44,7 @@ class Action(StrEnum):
 
     MASTER_KEY_PROMOTED = "master_key.promoted"
     MASTER_KEY_RETIRED = "master_key.retired"
+    MASTER_KEY_REINSTATED = "master_key.reinstated"
     ROTATION_STARTED = "rotation.started"
     ROTATION_FINISHED = "rotation.finished"
     IMPORT_APPLIED = "import.applied"

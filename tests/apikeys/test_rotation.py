@@ -1,0 +1,464 @@
+"""rotate_master_key, as an operator runs it: nothing stored is ever lost, and every refusal says what to do."""
+
+import base64
+import os
+import re
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from apikeys import heartbeat, kept, keyring, masters, resealing, resolution
+from apikeys.models import Credential, HouseKey, KeptKey, KeyHolder, Resealing
+from digitalme.accounts.models import Team, User
+from digitalme.audit.models import AuditEvent
+from tests.apikeys.conftest import KEY, OTHER_KEY, add_key
+from tests.apikeys.test_commands import run
+
+
+def new() -> str:
+    return base64.b64encode(os.urandom(32)).decode()
+
+
+ONE, TWO, THREE, SECOND_PRINT = (new() for _ in range(4))
+OLD = f"k1:{ONE}"
+BOTH = f"k2:{TWO},k1:{ONE}"
+
+
+@pytest.fixture
+def house(db: None, settings: Any) -> Callable[[str], None]:
+    """Give the house other masters, as a start with another configuration does."""
+
+    def give(masters_: str) -> None:
+        settings.DIGITALME_MASTER_KEYS = masters_
+        masters.verify()
+
+    give(OLD)
+    return give
+
+
+@pytest.fixture
+def _stored(house: Callable[[str], None], alice: User, bob: User, team: Team) -> None:
+    """Four keys, sealed with k1: two people's, a team's, the house's."""
+    for owner in (alice, bob, team, None):
+        add_key(owner)
+
+
+def opened() -> set[str]:
+    return {resolution.unseal(resolution.resolved(one))["api_key"].reveal() for one in Credential.objects.all()}
+
+
+def sealed_with() -> set[str]:
+    """The masters that the columns name, which must be those that the ciphertexts name."""
+    ids = set(Credential.objects.values_list("key_id", flat=True))
+    assert ids == set().union(*(resealing.key_ids(one.sealed) for one in Credential.objects.all()))
+    return ids
+
+
+def states() -> dict[str, str]:
+    return dict(HouseKey.objects.filter(kind="master", key_id__startswith="k").values_list("key_id", "state"))
+
+
+def rotate(*arguments: str) -> str:
+    return run("rotate_master_key", *arguments)
+
+
+def refusal(*arguments: str) -> str:
+    with pytest.raises(CommandError) as refused:
+        rotate(*arguments)
+    assert refused.value.returncode == 1
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def process(**known: str) -> KeyHolder:
+    return KeyHolder.objects.create(
+        role="web", host="north", pid=7, known={"master": known}, sealing_id="k1", seen_at=timezone.now()
+    )
+
+
+def check_value(key_id: str) -> str:
+    return HouseKey.objects.get(kind="master", key_id=key_id).check_value
+
+
+# --- The whole way ------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("_stored")
+def test_a_master_that_the_configuration_puts_first_is_promoted_and_everything_sealed_anew(
+    house: Callable[[str], None],
+) -> None:
+    before = list(Credential.objects.order_by("id").values_list("id", "version", "fingerprint", "updated_at", "hint"))
+    house(BOTH)
+    assert "4 stored keys sealed anew with 'k2'" in rotate()
+    assert (sealed_with(), opened()) == ({"k2"}, {KEY})
+    after = list(Credential.objects.order_by("id").values_list("id", "version", "fingerprint", "updated_at", "hint"))
+    assert after == before
+    assert "0 stored keys sealed anew" in rotate()
+    assert "retired" in rotate("retire", "k1")
+    assert "retired already" in rotate("retire", "k1")
+    house(f"k2:{TWO}")
+    assert opened() == {KEY}
+    assert states() == {"k1": "retired", "k2": "sealing"}
+
+
+@pytest.mark.usefixtures("_stored")
+def test_what_is_added_after_a_promotion_is_sealed_with_the_new_master_before_any_reseal(
+    house: Callable[[str], None], charlie: User
+) -> None:
+    house(f"k1:{ONE},k2:{TWO}")
+    rotate("promote", "k2")
+    assert add_key(charlie).key_id == "k2"
+    assert sealed_with() == {"k1", "k2"}
+    assert opened() == {KEY}
+
+
+@pytest.mark.usefixtures("_stored")
+def test_a_promotion_is_undone_by_promoting_the_former(house: Callable[[str], None], charlie: User) -> None:
+    house(BOTH)
+    rotate()
+    rotate("promote", "k1")
+    assert "k1' seals already" in rotate("promote", "k1")
+    assert add_key(charlie).key_id == "k1"
+    rotate("reseal")
+    assert (sealed_with(), opened()) == ({"k1"}, {KEY})
+    # The configuration still puts k2 first: what was promoted by name stays.
+    assert "0 stored keys" in rotate()
+    assert sealed_with() == {"k1"}
+
+
+@pytest.mark.usefixtures("_stored")
+def test_several_rotations_follow_one_another(house: Callable[[str], None]) -> None:
+    house(BOTH)
+    rotate()
+    house(f"k3:{THREE},{BOTH}")
+    rotate()
+    assert (sealed_with(), opened()) == ({"k3"}, {KEY})
+
+
+@pytest.mark.usefixtures("_stored")
+def test_a_dry_run_changes_nothing_and_finds_what_does_not_open(house: Callable[[str], None]) -> None:
+    house(BOTH)
+    assert "'k2' would be promoted" in rotate("--dry-run")
+    rotate("promote", "k2")
+    assert "4 stored keys would be sealed anew" in rotate("reseal", "--dry-run")
+    Credential.objects.filter(is_system=True).update(version=9)
+    assert "1 stored keys cannot be opened" in refusal("reseal", "--dry-run")
+    assert sealed_with() == {"k1"}
+    assert not Resealing.objects.exists()
+
+
+@pytest.mark.usefixtures("_stored")
+def test_every_step_is_in_the_audit_trail(house: Callable[[str], None]) -> None:
+    house(BOTH)
+    rotate()
+    rotate("retire", "k1")
+    rotate("reinstate", "k1")
+    told = [
+        (one.action, one.target, one.facts)
+        for one in AuditEvent.objects.order_by("sequence")
+        if one.action.startswith(("master_key", "rotation"))
+    ]
+    assert told == [
+        ("master_key.promoted", "master_key:k2", {"key_id": "k2", "count": 0}),
+        ("rotation.started", "rotation", {"key_id": "k2"}),
+        ("rotation.finished", "rotation", {"key_id": "k2", "count": 4}),
+        ("master_key.retired", "master_key:k1", {"key_id": "k1", "count": 0}),
+        ("master_key.reinstated", "master_key:k1", {"key_id": "k1"}),
+    ]
+
+
+# --- The gates ----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("_stored")
+def test_nothing_is_promoted_that_a_live_process_does_not_hold(house: Callable[[str], None]) -> None:
+    house(BOTH)
+    holder = process(k1=check_value("k1"))
+    for arguments in ((), ("promote", "k2")):
+        assert "web 7 on north" in refusal(*arguments)
+    KeyHolder.objects.update(known={"master": {"k1": check_value("k1"), "k2": "0" * 16}})
+    assert "web 7 on north" in refusal("promote", "k2")
+    assert (states()["k2"], sealed_with()) == ("known", {"k1"})
+    KeyHolder.objects.update(seen_at=timezone.now() - timedelta(seconds=2 * heartbeat.LIVE_SECONDS))
+    rotate("promote", "k2")
+    assert states()["k2"] == "sealing"
+    assert holder.role == "web"
+
+
+@pytest.mark.usefixtures("_stored")
+def test_force_promotes_all_the_same(house: Callable[[str], None]) -> None:
+    house(BOTH)
+    process(k1=check_value("k1"))
+    rotate("promote", "k2", "--force")
+    assert states()["k2"] == "sealing"
+    assert AuditEvent.objects.get(action="master_key.promoted").facts["count"] == 1
+
+
+@pytest.mark.usefixtures("_stored")
+def test_nothing_is_retired_that_seals_or_is_needed(house: Callable[[str], None]) -> None:
+    house(BOTH)
+    assert "seals" in refusal("retire", "k2")
+    rotate("promote", "k2")
+    assert "4 stored keys are still sealed" in refusal("retire", "k1")
+    rotate("reseal")
+    holder = process(k1=check_value("k1"), k2=check_value("k2"))
+    assert "web 7 on north" in refusal("retire", "k1")
+    KeyHolder.objects.filter(id=holder.id).update(sealing_id="k2")
+    rotate("retire", "k1")
+
+
+@pytest.mark.usefixtures("_stored")
+def test_a_row_whose_column_lies_still_holds_up_retirement(house: Callable[[str], None]) -> None:
+    house(BOTH)
+    rotate("promote", "k2")
+    Credential.objects.update(key_id="k2")
+    assert "still sealed with the master key 'k1'" in refusal("retire", "k1")
+
+
+@pytest.mark.usefixtures("_stored")
+def test_a_key_that_does_not_open_is_left_reported_and_not_in_the_way_of_the_others(
+    house: Callable[[str], None], alice: User
+) -> None:
+    house(BOTH)
+    broken = Credential.objects.get(user=alice)
+    Credential.objects.filter(id=broken.id).update(sealed={"api_key": "!"})
+    assert str(broken.id) in refusal()
+    assert Credential.objects.filter(key_id="k2").count() == 3
+    assert AuditEvent.objects.filter(action="credential.unreadable", target=f"credential:{broken.id}").count() == 1
+    assert "1 stored keys are still sealed" in refusal("retire", "k1")
+    rotate("retire", "k1", "--force")
+    add_key(alice, OTHER_KEY)
+    assert opened() == {KEY, OTHER_KEY}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("promote",), "Say which"),
+        (("reseal", "k1"), "takes no ID"),
+        (("promote", "k9"), "'k9' is not here"),
+        (("retire", "k9"), "no master key 'k9'"),
+        (("reinstate", "k9"), "no master key 'k9'"),
+        (("retire", "k1"), "'k1' seals"),
+        (("reseal", "--batch", "0"), "--batch"),
+        (("add", "k1"), "'k1' is or was"),
+        (("add", "a:b"), "letters"),
+        (("dance",), "invalid choice"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(arguments: tuple[str, ...], said: str, house: Callable[[str], None]) -> None:
+    with pytest.raises(CommandError, match=re.escape(said)):
+        rotate(*arguments)
+    assert states() == {"k1": "known"}
+
+
+# --- Masters that are gone, and old backups -----------------------------------------------------
+
+
+@pytest.mark.usefixtures("_stored")
+def test_an_old_backup_needs_the_master_of_its_time_and_is_rotated_again(house: Callable[[str], None]) -> None:
+    with pytest.raises(keyring.UnusableKey, match="'k1'"):
+        house(f"k2:{TWO}")
+    house(BOTH)
+    rotate()
+    rotate("retire", "k1")
+    house(f"k2:{TWO}")
+    assert opened() == {KEY}
+
+
+@pytest.mark.usefixtures("_stored")
+def test_rows_of_an_old_backup_open_again_once_the_retired_master_is_reinstated(
+    house: Callable[[str], None], alice: User
+) -> None:
+    row = Credential.objects.filter(user=alice).values("sealed", "key_id").get()
+    house(BOTH)
+    rotate()
+    rotate("retire", "k1")
+    HouseKey.objects.filter(key_id="k1").update(retired_at=timezone.now() - timedelta(hours=1))
+    Credential.objects.filter(user=alice).update(**row)  # one table of a backup
+    house(BOTH)
+    assert "cannot be opened" in refusal("reseal")
+    rotate("reinstate", "k1")
+    assert "not retired" in rotate("reinstate", "k1")
+    rotate("reseal")
+    assert (sealed_with(), opened()) == ({"k2"}, {KEY})
+
+
+@pytest.mark.usefixtures("_stored")
+def test_a_lost_master_is_given_up_by_name_and_taken_back_if_it_is_found(house: Callable[[str], None]) -> None:
+    HouseKey.objects.filter(key_id="k1").delete()
+    with pytest.raises(keyring.UnusableKey, match="retire k1 --force"):
+        house(f"k2:{TWO}")
+    assert "4 stored keys are still sealed" in refusal("retire", "k1")
+    rotate("retire", "k1", "--force")
+    house(f"k2:{TWO}")
+    rotate("reinstate", "k1")
+    house(BOTH)
+    rotate()
+    assert opened() == {KEY}
+
+
+@pytest.mark.usefixtures("_stored")
+def test_an_altered_key_id_is_given_up_like_a_lost_master(house: Callable[[str], None]) -> None:
+    Credential.objects.filter(is_system=True).update(key_id="not an id")
+    with pytest.raises(keyring.UnusableKey, match="'not an id'"):
+        masters.verify()
+    rotate("retire", "not an id", "--force")
+    masters.verify()
+
+
+# --- Fingerprints, kept keys, adding, status ----------------------------------------------------
+
+
+@pytest.mark.usefixtures("_stored")
+def test_a_new_fingerprint_key_computes_and_the_reseal_brings_the_others_along(
+    alice: User, bob: User, settings: Any
+) -> None:
+    old = settings.DIGITALME_FINGERPRINT_KEY
+    settings.DIGITALME_FINGERPRINT_KEY = f"fp2:{SECOND_PRINT},fp1:{old}"
+    masters.verify()
+    before = Credential.objects.get(user=alice)
+    assert "4 stored keys are sealed or fingerprinted with a former key" in rotate("--status")
+    rotate("reseal")
+    assert set(Credential.objects.values_list("fingerprint_key_id", "key_id")) == {("fp2", "k1")}
+    after = Credential.objects.get(user=alice)
+    assert (after.sealed, after.fingerprint == before.fingerprint) == (before.sealed, False)
+    assert add_key(alice).fingerprint == after.fingerprint
+    assert "take it out of DIGITALME_FINGERPRINT_KEY" in rotate("status")
+
+
+@pytest.mark.usefixtures("_stored")
+def test_keys_that_an_import_put_aside_are_sealed_anew_too(house: Callable[[str], None]) -> None:
+    credential = Credential.objects.get(is_system=True)
+    row = kept.keep(credential, now=timezone.now())
+    add_key(None, OTHER_KEY)
+    house(BOTH)
+    assert "5 stored keys sealed anew" in rotate()
+    row = KeptKey.objects.get(id=row.id)
+    assert (row.key_id, resealing.key_ids(row.sealed)) == ("k2", {"k2"})
+    rotate("retire", "k1")
+    HouseKey.objects.filter(key_id="k1").update(retired_at=None)
+    house(f"k2:{TWO}")
+    kept.bring_back(row, actor=None)
+    assert opened() == {KEY}
+
+
+def test_a_new_master_has_an_id_that_none_ever_had(house: Callable[[str], None]) -> None:
+    HouseKey.objects.create(key_id="k2", state="retired")
+    assert re.fullmatch(r"k3:[A-Za-z0-9+/]{43}=\n", rotate("add"))
+    assert rotate("add", "winter").startswith("winter:")
+    assert states() == {"k1": "known", "k2": "retired"}
+
+
+@pytest.mark.usefixtures("_stored")
+def test_the_status_says_what_to_do_next_until_nothing_is(house: Callable[[str], None]) -> None:
+    HouseKey.objects.filter(key_id="test").delete()
+    assert "Next: Nothing to do" in rotate("status")
+    house(BOTH)
+    holder = process(k1=check_value("k1"))
+    assert "Next: Start these anew, so that they know 'k2': web 7 on north." in rotate("--status")
+    holder.delete()
+    assert "Next: Everybody knows 'k2'. Promote it" in rotate("--status")
+    rotate("promote", "k2")
+    assert "Next: 4 stored keys are sealed or fingerprinted with a former key." in rotate("--status")
+    rotate("reseal")
+    assert "Next: Nothing needs 'k1' any more. Retire it" in rotate("--status")
+    assert "Re-seal: 4 done, 0 to go, finished." in rotate("--status")
+    rotate("retire", "k1")
+    assert "Next: Nothing to do" in rotate("--status")
+
+
+def test_a_throttled_reseal_takes_its_time(house: Callable[[str], None], alice: User, bob: User) -> None:
+    add_key(alice)
+    add_key(bob)
+    house(BOTH)
+    rotate("promote", "k2")
+    pauses: list[float] = []
+    resealing.run(throttle=1, sleep=pauses.append)
+    assert len(pauses) == 2
+    assert all(0 <= pause <= 1 for pause in pauses)
+    assert sealed_with() == {"k2"}
+
+
+def test_a_reseal_stops_when_another_master_is_promoted_meanwhile(
+    house: Callable[[str], None], alice: User, bob: User
+) -> None:
+    add_key(alice)
+    add_key(bob)
+    house(BOTH)
+    rotate("promote", "k2")
+
+    def back(progress: resealing.Progress) -> None:
+        if progress.resealed == 1:
+            call_command("rotate_master_key", "promote", "k1")
+
+    with pytest.raises(resealing.Superseded, match="Run it again"):
+        resealing.run(batch=1, tell=back)
+    assert opened() == {KEY}
+
+
+def test_an_interrupted_reseal_goes_on_where_it_stopped(house: Callable[[str], None], alice: User, bob: User) -> None:
+    add_key(alice)
+    add_key(bob)
+    house(BOTH)
+    rotate("promote", "k2")
+
+    def stop(progress: resealing.Progress) -> None:
+        if progress.resealed == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        resealing.run(batch=1, tell=stop)
+    mark = Resealing.objects.get()
+    assert (mark.resealed, mark.finished_at) == (1, None)
+    assert mark.cursor == Credential.objects.get(key_id="k2").id
+    assert "1 stored keys sealed anew" in rotate("reseal")
+    mark.refresh_from_db()
+    assert mark.resealed == 2
+    assert mark.finished_at
+
+
+def test_a_change_that_comes_between_reading_and_writing_wins(
+    house: Callable[[str], None], alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credential = add_key(alice)
+    house(BOTH)
+    rotate("promote", "k2")
+    stale = list(Credential.objects.select_related("salt"))
+    add_key(alice, OTHER_KEY)
+    goal = resealing.target()
+    columns = resealing._renewed(goal)(stale[0])
+    assert columns
+    assert resealing._swap(stale[0], columns) == 0
+    assert opened() == {OTHER_KEY}
+    assert credential.id == uuid.UUID(str(stale[0].id))
+
+
+# --- The heartbeat ------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_says_which_keys_it_holds_until_it_ends() -> None:
+    beat = heartbeat.Heartbeat("worker").start()
+    holder = heartbeat.live().get()
+    assert (holder.role, holder.pid, holder.sealing_id) == ("worker", os.getpid(), "test")
+    assert set(holder.known["master"]) == {"test"}
+    beat.stop()
+    assert not heartbeat.live().exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_follows_a_promotion_with_its_next_beat(settings: Any) -> None:
+    settings.DIGITALME_MASTER_KEYS = BOTH
+    masters.verify()
+    holder = KeyHolder(role="web", host="north", pid=1)
+    heartbeat.beat(holder)
+    HouseKey.objects.filter(key_id="k1").update(state="sealing")
+    masters.refresh()
+    heartbeat.beat(holder)
+    assert KeyHolder.objects.get().sealing_id == "k1"
