@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from digitalme.errors import InvalidKeyFormat
-from providers.manifest import Field, Manifest
+from providers.manifest import Auth, Field, Inlet, Manifest
+from providers.operations import fits
 from providers.secrets import Secret
 
 MAX_KEY_LENGTH = 8192
@@ -86,23 +87,61 @@ def returnable(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, byte
 
 
 def inject(manifest: Manifest, fields: Mapping[str, Secret], headers: dict[str, str]) -> None:
-    """Put the credential where the manifest says, in the place of whatever stood there.
+    """Put the credential into the headers, in the place of whatever stood there, for a definition that uses
+    no other place.
 
     `headers` has names in lower case and is changed. Raises InvalidKeyFormat for a stored value that
     cannot be a header.
     """
+    strip(manifest, headers)
+    for one in chosen(manifest, fields):
+        if one.place != "none":
+            write_header(one, printable(fields[one.field]), headers)
+
+
+def strip(manifest: Manifest, headers: dict[str, str]) -> None:
+    """Take out whatever may be a credential of the caller's."""
     for name in ("authorization", "x-api-key", *manifest.strip_headers):
         headers.pop(name, None)
-    auth = manifest.auth
-    if auth.place == "none":
-        return
-    value = fields[auth.field].reveal()
+
+
+def chosen(
+    manifest: Manifest, fields: Mapping[str, Secret], path: str = "", came_in: Inlet | None = None
+) -> list[Auth]:
+    """Return where a credential goes for this path: the first place that fits, or the one in which the caller's
+    token came in, and the extra ones. Raises InvalidKeyFormat if none fits."""
+    if manifest.plain_auth is not None and manifest.plain_auth.field in fields:
+        return [manifest.plain_auth]
+    fitting = [one for one in manifest.auths if _fits(one, fields, path)]
+    main = [one for one in fitting if not one.extra]
+    if not main and manifest.needs_key:
+        raise InvalidKeyFormat("The stored key has none of the fields that this call needs. Enter it again.")
+    if came_in:
+        main.sort(key=lambda one: (one.place, one.name) != (came_in.place, came_in.name))
+    return main[:1] + [one for one in fitting if one.extra]
+
+
+def _fits(one: Auth, fields: Mapping[str, Secret], path: str) -> bool:
+    if one.paths and not fits(one.paths, path):
+        return False
+    if one.place == "none":
+        return True
+    if one.field not in fields:
+        return False
+    return one.when is None or one.when.fullmatch(fields[one.field].reveal()) is not None
+
+
+def printable(secret: Secret) -> str:
+    """Return the secret's value. Raises InvalidKeyFormat unless it is printable ASCII without spaces."""
+    value = secret.reveal()
     if not _PRINTABLE.fullmatch(value):
         raise InvalidKeyFormat("The stored key has characters that no key has. Enter it again.")
-    if auth.place == "bearer":
-        headers["authorization"] = f"Bearer {value}"
-    else:
-        headers[auth.header] = value
+    return value
+
+
+def write_header(one: Auth, value: str, headers: dict[str, str]) -> None:
+    """Write a credential into its header."""
+    headers[one.name] = f"{one.scheme} {value}" if one.scheme else value
 
 
 def clean_key(value: str) -> str:
@@ -131,8 +170,15 @@ def check_format(field: Field, value: str) -> None:
 
 
 def check_fields(manifest: Manifest, fields: Mapping[str, Secret]) -> None:
-    """Raise InvalidKeyFormat, without a value, unless every field of the provider is there and looks right."""
+    """Raise InvalidKeyFormat, without a value, unless every field that the provider needs is there, each looks
+    right, and one of the ways to use them fits."""
     for field in manifest.fields:
-        if field.name not in fields:
+        if field.name in fields:
+            check_format(field, fields[field.name].reveal())
+        elif field.required:
             raise InvalidKeyFormat(f"The {field.label} is missing.", field=field.name)
-        check_format(field, fields[field.name].reveal())
+    if manifest.fields and not any(
+        not one.extra and one.field in fields for one in manifest.auths if one.place != "none"
+    ):
+        wanted = " or ".join(field.label for field in manifest.fields if not field.required)
+        raise InvalidKeyFormat(f"Enter one of these: {wanted}.", field=manifest.fields[0].name)

@@ -38,6 +38,10 @@ def estimate(operation: Operation, body: Mapping[str, Any] | None, body_bytes: i
         return Estimate(operation.requests, 0, 0, "", False)
     if not isinstance(body, Mapping):
         raise InvalidRequest("The request's body must be a JSON object.")
+    if operation.dialect == "json":
+        named = body.get("model")
+        model = named[:MAX_MODEL_LENGTH] if isinstance(named, str) and named.isprintable() else ""
+        return Estimate(operation.requests, body_bytes, _output(operation, body), model, False)
     model = _model(body)
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
@@ -50,7 +54,7 @@ def estimate(operation: Operation, body: Mapping[str, Any] | None, body_bytes: i
     spent = body_bytes + _images(operation.dialect, body)
     if body.get("tools"):
         spent += TOOL_TOKENS
-    return Estimate(operation.requests, max(spent, 0), _output(operation.dialect, body), model, bool(stream))
+    return Estimate(operation.requests, max(spent, 0), _output(operation, body), model, bool(stream))
 
 
 def _model(body: Mapping[str, Any]) -> str:
@@ -72,8 +76,16 @@ def _whole(body: Mapping[str, Any], key: str, least: int, most: int) -> int | No
     return value
 
 
-def _output(dialect: str, body: Mapping[str, Any]) -> int:
-    limits = [_whole(body, key, 0, MAX_LIMIT) for key in OUTPUT_LIMITS[dialect]]
+def _limits(operation: Operation) -> tuple[str, ...]:
+    """Return the members that limit the output, the one to set first."""
+    usual = OUTPUT_LIMITS.get(operation.dialect, ())
+    named = (operation.output_limit,) if operation.output_limit else ()
+    return named + tuple(name for name in usual if name not in named)
+
+
+def _output(operation: Operation, body: Mapping[str, Any]) -> int:
+    dialect = operation.dialect
+    limits = [_whole(body, key, 0, MAX_LIMIT) for key in _limits(operation)]
     given = [limit for limit in limits if limit is not None]
     most = max(given) if given else DEFAULT_OUTPUT_TOKENS
     if dialect == "anthropic_messages":
@@ -128,12 +140,12 @@ def prepare(operation: Operation, body: Mapping[str, Any], *, cap_output: bool) 
     if cap_output:
         house.check(operation, body)
     changes: dict[str, Any] = {}
-    if operation.dialect == "openai_chat" and body.get("stream"):
+    if operation.dialect == "openai_chat" and operation.ask_usage and body.get("stream"):
         options = body.get("stream_options") or {}
         if options.get("include_usage") is not True:
             changes["stream_options"] = {**options, "include_usage": True}
     if cap_output:
-        names = OUTPUT_LIMITS.get(operation.dialect, ())
+        names = _limits(operation)
         if names and all(body.get(name) is None for name in names):
             changes[names[0]] = DEFAULT_OUTPUT_TOKENS
     given = body if isinstance(body, dict) else dict(body)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 MAX_COUNT = 1_000_000_000  # no call comes near; keeps nonsense out of the ledger
@@ -13,7 +14,8 @@ class Usage:
 
     `input_tokens` is the total, cache reads and writes included. `counted_by` is "provider", or
     "estimated" if the provider said nothing. `variant` names what makes the price another one, as
-    the provider reported it: "service_tier=flex", "speed=fast".
+    the provider reported it: "service_tier=flex", "speed=fast". `units` is how many things of a unit price
+    were delivered; `cost` what the provider itself says that the call cost, in US dollars.
     """
 
     input_tokens: int
@@ -26,6 +28,8 @@ class Usage:
     cache_write_1h_tokens: int = 0
     web_searches: int = 0
     variant: str = ""
+    units: int = 0
+    cost: Decimal | None = None
 
     @property
     def total(self) -> int:

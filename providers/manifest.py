@@ -1,24 +1,29 @@
-"""What a provider definition may say, read strictly from TOML."""
+"""What a provider definition says, read strictly from TOML."""
 
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 
-Dialect = Literal["openai_chat", "openai_responses", "openai_embeddings", "anthropic_messages", "none"]
-ErrorShape = Literal["openai", "anthropic"]
-DIALECTS = ("openai_chat", "openai_responses", "openai_embeddings", "anthropic_messages", "none")
-_SLUG = re.compile(r"[a-z][a-z0-9]{1,31}")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_HEADER = re.compile(r"[a-z0-9-]{1,64}")
-_PATH = re.compile(r"(/[A-Za-z0-9_.-]+)+(/\*)?")
+from providers import rules, schema, shape
+from providers.operations import ANY, Dialect, Operation, Routes, UsagePaths
+from providers.rules import ALWAYS, Condition, ErrorRule, Failure
+
+__all__ = ["Auth", "Check", "Dialect", "Field", "Host", "Manifest", "ManifestProblem", "Operation", "Rewrite"]
+Place = Literal["bearer", "token", "header", "query", "form", "json", "path", "none"]
+ErrorShape = Literal[
+    "openai", "anthropic", "slack", "github", "telegram", "clickup", "twocaptcha", "google", "jsonrpc", "problem"
+]
+_IN_HEADERS = ("bearer", "token", "header", "none")
+_SCHEMES = {"bearer": "Bearer", "token": "token"}
+MAX_BYTES = 200_000
 
 
 class ManifestProblem(Exception):
-    """A provider definition that cannot be used; the message names file, key and remedy."""
+    """A provider definition that cannot be used; each of its lines names file, key and remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,46 +36,97 @@ class Field:
     pattern: str
     example: str
     help: str
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Where the credential goes: `bearer` (Authorization), `header` (the named one) or `none`."""
+    """Where a credential goes.
 
-    place: Literal["bearer", "header", "none"]
+    `name` is the header (in lower case), parameter or member that takes it; `scheme` a word before it. It
+    applies to values that match `when` and to these `paths`; empty ones do not restrict it. With `extra` it
+    goes besides the main one. For the place "path" it follows one of the `prefixes`.
+    """
+
+    place: Place
     field: str = ""
-    header: str = ""
+    name: str = ""
+    scheme: str = ""
+    when: re.Pattern[str] | None = None
+    paths: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    extra: bool = False
+
+    @property
+    def in_headers(self) -> bool:
+        """Whether nothing but headers is touched."""
+        return self.place in _IN_HEADERS
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """One thing that a provider does: which requests it takes and how they are metered.
+class Host:
+    """A further host: paths that begin with the prefix go there, with or without it."""
 
-    `path` follows the provider's slug; a final `/*` stands for any rest. `system` says whether the
-    house's own key may serve it; `requests` is what one call counts as.
-    """
+    prefix: str
+    base_url: str
+    strip: bool
 
-    name: str
-    method: str
-    path: str
-    dialect: Dialect
-    system: bool
-    requests: int
+    def takes(self, path: str) -> bool:
+        """Whether a path goes there."""
+        return path.startswith(self.prefix) and path[len(self.prefix) : len(self.prefix) + 1] in ("", "/", "?")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What a good answer to the check tells about a credential, and where."""
+
+    label: str
+    json: tuple[str, ...]
+    header: str
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The cheapest request that proves a credential, and headers that it needs."""
+    """The cheapest request that proves a credential, and what its answers mean.
+
+    It is for credentials that have `field`, if one is named. `auth` is where the credential goes in this
+    request, if not where it goes otherwise.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str]
+    body: bytes = b""
+    field: str = ""
+    auth: Auth | None = None
+    success: Condition = ALWAYS
+    errors: tuple[ErrorRule, ...] = ()
+    code: tuple[tuple[str, ...], ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Which addresses in answers lead through this server: in headers, and in JSON members, of which
+    `tickets` are called without a key."""
+
+    headers: frozenset[str] = frozenset()
+    fields: tuple[str, ...] = ()
+    tickets: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Inlet:
+    """Where else the caller's access token may stand."""
+
+    place: Place
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A provider definition. `price_provider` is None for what costs nothing; `several` tells that an owner
-    may keep several credentials, each with a label of its own."""
+    """A provider definition. `price_provider` is None for what costs nothing by tokens; `several` tells that
+    an owner may keep several credentials, each with a label of its own."""
 
     slug: str
     name: str
@@ -79,217 +135,269 @@ class Manifest:
     needs_key: bool
     base_url: str
     fields: tuple[Field, ...]
-    auth: Auth
+    auths: tuple[Auth, ...]
     error_shape: ErrorShape
     operations: tuple[Operation, ...]
-    check: Check | None
+    checks: tuple[Check, ...]
     price_provider: str | None
     strip_headers: frozenset[str]
-    accepts_token_in: tuple[str, ...]
+    inlets: tuple[Inlet, ...]
     several: bool
-    _exact: dict[tuple[str, str], Operation] = field(init=False, repr=False, compare=False)
-    _prefixes: tuple[tuple[str, str, Operation], ...] = field(init=False, repr=False, compare=False)
+    hosts: tuple[Host, ...]
+    failures: tuple[Failure, ...]
+    rewrite: Rewrite | None
+    # What the gateway asks at every call, worked out once.
+    prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    header_only: bool = field(init=False, repr=False, compare=False)
+    plain_auth: Auth | None = field(init=False, repr=False, compare=False)
+    routes: Routes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        whole = {(one.method, one.path): one for one in self.operations if not one.path.endswith("*")}
-        begun = tuple((one.method, one.path[:-1], one) for one in self.operations if one.path.endswith("*"))
-        object.__setattr__(self, "_exact", whole)
-        object.__setattr__(self, "_prefixes", begun)
+        found = {one: None for auth in self.auths for one in auth.prefixes}
+        object.__setattr__(self, "prefixes", tuple(sorted(found, key=len, reverse=True)))
+        object.__setattr__(self, "header_only", all(auth.in_headers and not auth.paths for auth in self.auths))
+        plain = (
+            len(self.auths) == 1 and self.auths[0].place != "none" and not (self.auths[0].when or self.auths[0].paths)
+        )
+        object.__setattr__(self, "plain_auth", self.auths[0] if plain else None)
+        object.__setattr__(self, "routes", Routes(self.operations))
 
     def match(self, method: str, path: str) -> Operation | None:
-        """Return the operation that this request is; exact paths win over those with a `*`."""
-        found = self._exact.get((method, path))
-        if found is not None:
-            return found
-        for verb, prefix, operation in self._prefixes:
-            if verb == method and path.startswith(prefix) and len(path) > len(prefix):
-                return operation
-        return None
+        """Return the operation that this request is; exact paths win over those with a pattern."""
+        return self.routes.match(method, path)
 
     def field(self, name: str) -> Field | None:
         """Return the field of that name."""
         return next((one for one in self.fields if one.name == name), None)
 
+    def check_for(self, fields: Mapping[str, Any]) -> Check | None:
+        """Return the check for a credential that has these fields."""
+        return next((one for one in self.checks if not one.field or one.field in fields), None)
 
-class _Table:
-    """One TOML table; every key must be asked for, so that a misspelt one is found."""
-
-    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
-        self.where = where
-        self.values = dict(values)
-
-    def fail(self, key: str, remedy: str) -> ManifestProblem:
-        return ManifestProblem(f"{self.where}: '{key}' {remedy}")
-
-    def text(self, key: str, default: str | None = None, pattern: re.Pattern[str] | None = None) -> str:
-        value = self.values.pop(key, default)
-        if not isinstance(value, str):
-            raise self.fail(key, "is missing or not a text; write it as a quoted string.")
-        if pattern and not pattern.fullmatch(value):
-            raise self.fail(key, f"must match {pattern.pattern}; change it.")
-        return value
-
-    def one_of(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
-        value = self.text(key, default)
-        if value not in allowed:
-            raise self.fail(key, f"must be one of {', '.join(allowed)}.")
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.values.pop(key, default)
-        if not isinstance(value, bool):
-            raise self.fail(key, "must be true or false.")
-        return value
-
-    def count(self, key: str, default: int) -> int:
-        value = self.values.pop(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 1000:
-            raise self.fail(key, "must be a whole number from 0 to 1000.")
-        return value
-
-    def texts(self, key: str, default: tuple[str, ...], pattern: re.Pattern[str]) -> tuple[str, ...]:
-        value = self.values.pop(key, list(default))
-        if not isinstance(value, list) or not all(isinstance(one, str) and pattern.fullmatch(one) for one in value):
-            raise self.fail(key, f"must be a list of texts that match {pattern.pattern}.")
-        return tuple(value)
-
-    def table(self, key: str) -> "_Table | None":
-        value = self.values.pop(key, None)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise self.fail(key, f"must be a table; write it as [{key}].")
-        return _Table(f"{self.where}, [{key}]", value)
-
-    def tables(self, key: str) -> "list[_Table]":
-        value = self.values.pop(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-            raise self.fail(key, f"must be a list of tables; write each as [[{key}]].")
-        return [_Table(f"{self.where}, [[{key}]] {number}", one) for number, one in enumerate(value, 1)]
-
-    def done(self) -> None:
-        for key in self.values:
-            raise self.fail(key, "is not known here; remove it or correct its spelling.")
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Every origin that a credential may be sent to."""
+        return tuple(
+            dict.fromkeys((*((self.base_url,) if self.base_url else ()), *(one.base_url for one in self.hosts)))
+        )
 
 
 def load(path: Path) -> Manifest:
     """Read a definition from a file. Raises ManifestProblem."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise ManifestProblem(f"{path.name}: the file cannot be read; check its place and encoding.") from problem
-    except tomllib.TOMLDecodeError as problem:
-        raise ManifestProblem(f"{path.name}: this is not valid TOML: {problem}.") from problem
-    return parse(values, path.name)
+    return read(text, path.name)
 
 
-def parse(values: Mapping[str, Any], where: str) -> Manifest:
-    """Return the definition in these values; `where` names them in errors. Raises ManifestProblem."""
-    table = _Table(where, values)
-    fields = tuple(_field(one) for one in table.tables("fields"))
-    manifest = Manifest(
-        slug=table.text("slug", pattern=_SLUG),
-        name=table.text("name"),
-        help_url=_help_url(table),
-        help_text=table.text("help_text"),
-        needs_key=table.flag("needs_key", True),
-        base_url=_base_url(table),
-        fields=fields,
-        auth=_auth(table.table("auth")),
-        error_shape=cast(ErrorShape, table.one_of("error_shape", ("openai", "anthropic"))),
-        operations=tuple(_operation(one) for one in table.tables("operations")),
-        check=_check(table.table("check")),
-        price_provider=table.text("price_provider", "") or None,
-        strip_headers=frozenset(table.texts("strip_headers", (), _HEADER)),
-        accepts_token_in=table.texts("accepts_token_in", ("bearer", "x-api-key"), _HEADER),
-        several=table.flag("several", False),
-    )
-    table.done()
-    _agree(table, manifest)
-    return manifest
-
-
-def _agree(table: _Table, manifest: Manifest) -> None:
-    """Check what only the whole can show."""
-    if not manifest.operations:
-        raise table.fail("operations", "is empty; name at least one.")
-    if len({one.name for one in manifest.operations}) != len(manifest.operations):
-        raise table.fail("operations", "names one operation twice; give each its own name.")
-    if manifest.needs_key != bool(manifest.fields):
-        raise table.fail("fields", "must be there if and only if needs_key is true.")
-    if manifest.needs_key and not manifest.base_url:
-        raise table.fail("base_url", "is missing; a provider with a key has an address.")
-    if manifest.several and not manifest.needs_key:
-        raise table.fail("several", "makes no sense without a key; remove it.")
-    if manifest.needs_key and manifest.field(manifest.auth.field) is None:
-        raise table.fail("auth", "must name one of the fields in 'field'.")
-
-
-def _field(table: _Table) -> Field:
-    found = Field(
-        name=table.text("name", pattern=_NAME),
-        label=table.text("label"),
-        secret=table.flag("secret", True),
-        pattern=table.text("pattern"),
-        example=table.text("example", ""),
-        help=table.text("help", ""),
-    )
-    table.done()
+def read(text: str, where: str) -> Manifest:
+    """Read a definition from its text; `where` names it in errors. Raises ManifestProblem."""
+    if len(text) > MAX_BYTES:
+        raise ManifestProblem(f"{where}: a definition has up to {MAX_BYTES} characters; shorten it.")
     try:
-        re.compile(found.pattern)
-    except re.error:
-        raise table.fail("pattern", "is not a regular expression; correct it.") from None
-    return found
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+        raise ManifestProblem(f"{where}: this is not valid TOML: {problem}.") from problem
+    return parse(values, where, text)
 
 
-def _auth(table: _Table | None) -> Auth:
-    if table is None:
-        return Auth("none")
-    place = table.one_of("place", ("bearer", "header", "none"))
-    header = table.text("header", pattern=_HEADER) if place == "header" else ""
-    name = table.text("field", pattern=_NAME) if place != "none" else ""
-    table.done()
-    return Auth(cast(Literal["bearer", "header", "none"], place), name, header)
+def parse(values: Mapping[str, Any], where: str, text: str = "") -> Manifest:
+    """Return the definition in these values; `where` names them in errors, and `text`, if given, tells their
+    lines. Raises ManifestProblem with everything that is wrong."""
+    reader = shape.Reader()
+    given = reader.table(schema.DEFINITION, values)
+    if not reader.problems:
+        _Agreement(reader, given).check()
+    if reader.problems:
+        raise ManifestProblem("\n".join(problem.sentence(where, text) for problem in reader.problems))
+    return _manifest(given)
 
 
-def _operation(table: _Table) -> Operation:
-    found = Operation(
-        name=table.text("name"),
-        method=table.one_of("method", ("GET", "POST", "PUT", "PATCH", "DELETE")),
-        path=table.text("path", pattern=_PATH),
-        dialect=cast(Dialect, table.one_of("dialect", DIALECTS, "none")),
-        system=table.flag("system", False),
-        requests=table.count("requests", 1),
+def _manifest(given: Mapping[str, Any]) -> Manifest:
+    return Manifest(
+        slug=given["slug"],
+        name=given["name"],
+        help_url=given["help_url"],
+        help_text=given["help_text"],
+        needs_key=given["needs_key"],
+        base_url=given["base_url"],
+        fields=tuple(Field(**one) for one in given["fields"]),
+        auths=tuple(_auth(one) for one in given["auth"]),
+        error_shape=cast(ErrorShape, given["error_shape"]),
+        operations=tuple(_operation(one) for one in given["operations"]),
+        checks=tuple(_check(one) for one in given["check"]),
+        price_provider=given["price_provider"] or None,
+        strip_headers=frozenset(given["strip_headers"]) | _inlet_headers(given["accepts_token_in"]),
+        inlets=tuple(_inlet(one) for one in given["accepts_token_in"]),
+        several=given["several"],
+        hosts=tuple(Host(**one) for one in given["hosts"]),
+        failures=tuple(Failure(rules.condition(one), rules.names(one["error"])) for one in given["failures"]),
+        rewrite=_rewrite(given["rewrite"]),
     )
-    table.done()
-    return found
 
 
-def _check(table: _Table | None) -> Check | None:
-    if table is None:
+def _auth(given: Mapping[str, Any]) -> Auth:
+    place, name = cast(Place, given["place"]), given["name"]
+    return Auth(
+        place=place,
+        field=given["field"],
+        name="authorization" if place in _SCHEMES else name.lower() if place == "header" else name,
+        scheme=_SCHEMES.get(place, given["scheme"]),
+        when=re.compile(given["when"]) if given["when"] else None,
+        paths=given["paths"],
+        prefixes=given["prefixes"],
+        extra=given["extra"],
+    )
+
+
+def _inlet(text: str) -> Inlet:
+    place, _, name = text.partition(":")
+    return Inlet(cast(Place, place), name)
+
+
+def _inlet_headers(texts: tuple[str, ...]) -> frozenset[str]:
+    """The caller's token never goes to the provider, wherever it stood."""
+    return frozenset(text.partition(":")[2] for text in texts if text.startswith("header:"))
+
+
+def _operation(given: Mapping[str, Any]) -> Operation:
+    usage = given["usage"]
+    return Operation(
+        name=given["name"],
+        methods=given["method"],
+        path=given["path"],
+        dialect=cast(Dialect, given["dialect"]),
+        system=given["system"],
+        requests=given["requests"],
+        unit_price=Decimal(given["unit_price"]) if given["unit_price"] else None,
+        output_limit=given["output_limit"],
+        ask_usage=given["ask_usage"],
+        usage=UsagePaths(**{name: tuple(map(rules.names, paths)) for name, paths in usage.items()}) if usage else None,
+    )
+
+
+def _check(given: Mapping[str, Any]) -> Check:
+    return Check(
+        method=given["method"],
+        path=given["path"],
+        headers=given["headers"] or {},
+        body=given["body"].encode(),
+        field=given["field"],
+        auth=_auth(given["auth"]) if given["auth"] else None,
+        success=rules.condition(given["success"]) if given["success"] else ALWAYS,
+        errors=tuple(ErrorRule(rules.condition(one), one["category"], one["message"]) for one in given["errors"]),
+        code=tuple(rules.names(path) for path in given["code"]),
+        facts=tuple(Fact(one["label"], rules.names(one["json"]), one["header"]) for one in given["facts"]),
+    )
+
+
+def _rewrite(given: Mapping[str, Any] | None) -> Rewrite | None:
+    if not given:
         return None
-    headers = table.table("headers")
-    found = Check(
-        method=table.one_of("method", ("GET", "POST")),
-        path=table.text("path"),
-        headers={} if headers is None else {name: headers.text(name) for name in list(headers.values)},
-    )
-    table.done()
-    if not found.path.startswith("/"):
-        raise table.fail("path", "must begin with a slash.")
-    return found
+    return Rewrite(frozenset(given["headers"]), given["fields"], frozenset(given["tickets"]))
 
 
-def _base_url(table: _Table) -> str:
-    url = table.text("base_url", "")
-    parts = urlsplit(url)
-    if url and (parts.scheme != "https" or not parts.hostname or parts.path or parts.query or "@" in parts.netloc):
-        raise table.fail("base_url", "must be https://host and nothing more; the paths belong to the operations.")
-    return url
+class _Agreement:
+    """Checks what only the whole can show."""
 
+    def __init__(self, reader: shape.Reader, given: Mapping[str, Any]) -> None:
+        self.refuse = reader.refuse
+        self.given = given
+        self.fields = {one["name"] for one in given["fields"]}
 
-def _help_url(table: _Table) -> str:
-    url = table.text("help_url", "")
-    if url and not url.startswith("https://"):
-        raise table.fail("help_url", "must begin with https://.")
-    return url
+    def check(self) -> None:
+        self._whole()
+        for place, one in enumerate(self.given["fields"]):
+            self._pattern(("fields", place, "pattern"), one["pattern"])
+        for place, one in enumerate(self.given["auth"]):
+            self._auth(("auth", place), one)
+        for place, one in enumerate(self.given["operations"]):
+            self._operation(("operations", place), one)
+        for place, one in enumerate(self.given["check"]):
+            self._check(("check", place), one)
+        for place, one in enumerate(self.given["failures"]):
+            self._condition(("failures", place, "json"), one)
+
+    def _whole(self) -> None:
+        given, names = self.given, [one["name"] for one in self.given["operations"]]
+        if not names:
+            self.refuse(("operations",), "is empty; name at least one.")
+        if len(set(names)) != len(names):
+            self.refuse(("operations",), "names one operation twice; give each its own name.")
+        if len(self.fields) != len(given["fields"]):
+            self.refuse(("fields",), "names one field twice; give each its own name.")
+        if given["needs_key"] != bool(self.fields):
+            self.refuse(("fields",), "must be there if and only if needs_key is true.")
+        if given["needs_key"] and not given["base_url"]:
+            self.refuse(("base_url",), "is missing; a provider with a key has an address.")
+        if given["several"] and not given["needs_key"]:
+            self.refuse(("several",), "makes no sense without a key; remove it.")
+        if given["needs_key"] and not any(not one["extra"] for one in given["auth"]):
+            self.refuse(("auth",), "is missing; say where the key goes.")
+        tickets = (given["rewrite"] or {}).get("tickets", ())
+        if set(tickets) - set((given["rewrite"] or {}).get("fields", ())):
+            self.refuse(("rewrite", "tickets"), "must be among 'fields'.")
+        if "path" in given["accepts_token_in"] and not any(one["place"] == "path" for one in given["auth"]):
+            self.refuse(("accepts_token_in",), "names 'path', so 'auth' must have that place too.")
+
+    def _pattern(self, path: shape.Path, pattern: str) -> None:
+        try:
+            re.compile(pattern)
+        except re.error:
+            self.refuse(path, "is not a regular expression; correct it.")
+
+    def _auth(self, path: shape.Path, one: Mapping[str, Any]) -> None:
+        if one["place"] == "none":
+            return
+        if one["field"] not in self.fields:
+            self.refuse((*path, "field"), "must name one of the fields in 'auth'.")
+        named = one["place"] in ("header", "query", "form", "json")
+        if named != bool(one["name"]):
+            self.refuse(
+                (*path, "name"), "is missing; name it." if named else "has no meaning for this place; remove it."
+            )
+        if (one["place"] == "path") != bool(one["prefixes"]):
+            self.refuse((*path, "prefixes"), "must be there if and only if the place is 'path'.")
+        if one["scheme"] and one["place"] != "header":
+            self.refuse((*path, "scheme"), "is for the place 'header' alone; remove it.")
+        self._pattern((*path, "when"), one["when"])
+
+    def _operation(self, path: shape.Path, one: Mapping[str, Any]) -> None:
+        if (one["dialect"] == "json") != bool(one["usage"]):
+            self.refuse((*path, "usage"), "must be there if and only if the dialect is 'json'.")
+        if one["system"] and one["path"] == ANY:
+            self.refuse(
+                (*path, "system"), "cannot be true for any path; name the paths that the house's key may serve."
+            )
+        if one["system"] and one["dialect"] == "json":
+            self.refuse(
+                (*path, "system"), "cannot be true for the dialect 'json': its cost cannot be bounded beforehand."
+            )
+        if one["unit_price"] and one["dialect"] not in ("none", "json"):
+            self.refuse((*path, "unit_price"), "has no meaning where tokens are priced; remove it.")
+        if one["path"] == ANY and any(auth["place"] == "path" for auth in self.given["auth"]):
+            self.refuse(
+                (*path, "path"), "cannot be any path where the key stands in the path; name what may follow it."
+            )
+        if "{" in one["name"] and one["name"].partition("{")[2].partition("}")[0] not in one["path"]:
+            self.refuse((*path, "name"), "names a segment that the path does not have.")
+
+    def _check(self, path: shape.Path, one: Mapping[str, Any]) -> None:
+        if one["field"] and one["field"] not in self.fields:
+            self.refuse((*path, "field"), "must name one of the fields.")
+        if one["auth"]:
+            self._auth((*path, "auth"), one["auth"])
+        if one["success"]:
+            self._condition((*path, "success", "json"), one["success"])
+        for place, rule in enumerate(one["errors"]):
+            self._condition((*path, "errors", place, "json"), rule)
+        for place, fact in enumerate(one["facts"]):
+            if bool(fact["json"]) == bool(fact["header"]):
+                self.refuse(
+                    (*path, "facts", place, "json"), "or 'header' must say where the fact is; give one of the two."
+                )
+
+    def _condition(self, path: shape.Path, one: Mapping[str, Any]) -> None:
+        if flaw := rules.flaw(one):
+            self.refuse(path[:-1], f"{flaw}.")

@@ -1,11 +1,14 @@
 """How calls are measured: bounds before (bounds), the provider's own numbers after (streams)."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from providers.answers import AnswerMeter
 from providers.bounds import DEFAULT_OUTPUT_TOKENS, estimate, prepare
 from providers.counts import Estimate, Usage
 from providers.manifest import Operation
 from providers.readers import reader_for
+from providers.rules import Failure
 from providers.streams import BodyMeter, EventMeter, NoMeter
 
 __all__ = ["DEFAULT_OUTPUT_TOKENS", "Estimate", "Meter", "Usage", "estimate", "meter", "prepare"]
@@ -15,10 +18,12 @@ class Meter(Protocol):
     """Reads a copy of an answer as it passes.
 
     `failed` is the error's type if the answer tells of a failure although its status does not, else
-    empty; `finished` tells that the answer's own end was seen.
+    empty; `garbled` tells that it is then nothing that the provider documents; `finished` that the answer's
+    own end was seen.
     """
 
     failed: str
+    garbled: bool
     finished: bool
 
     def feed(self, chunk: bytes) -> bytes:
@@ -31,13 +36,20 @@ class Meter(Protocol):
         """Return what was taken. If the provider did not say, it is counted from what was delivered."""
 
 
-def meter(operation: Operation, *, stream: bool, hide_usage: bool, status: int) -> Meter:
+def meter(
+    operation: Operation, *, stream: bool, hide_usage: bool, status: int, failures: Sequence[Failure] = ()
+) -> Meter:
     """Return the meter for an answer to this operation.
 
     `hide_usage`: the caller did not ask for usage, so the event that carries nothing else is left out.
+    `failures` are the provider's ways to tell of a failure with a good status.
     """
+    if status >= 400:
+        return NoMeter()
     reader = reader_for(operation.dialect)
-    if reader is None or status >= 400:
+    if reader is None:
+        if failures or operation.usage or operation.unit_price is not None:
+            return AnswerMeter(operation, status, failures)
         return NoMeter()
     if stream:
         return EventMeter(reader, hide_usage=hide_usage)

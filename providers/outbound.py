@@ -20,6 +20,7 @@ from digitalme.errors import ProviderUnavailable, SecurityViolation, ValidationT
 from providers import http1
 from providers.http1 import Connection, Origin, Pool
 from providers.registry import Provider
+from providers.rewriting import leads_away
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _URL = re.compile(r"[\x21-\x7e]+")
@@ -314,7 +315,7 @@ class Relay:
             if not (connection.used_before and broken.reason == "network" and method == "GET"):
                 raise ProviderUnavailable(_PROBLEMS[broken.reason], reason=broken.reason) from None
             connection = await self._send_anew(pool, origin, operator, head)
-        if connection.status in _REDIRECTS:
+        if connection.status in _REDIRECTS and leads_away(provider, connection.headers):
             connection.abort()
             raise ProviderUnavailable(
                 "The provider answered with a redirect, which is never followed.", reason="redirect"

@@ -10,6 +10,7 @@ from typing import Any
 
 from providers.counts import Usage
 from providers.manifest import Manifest
+from providers.operations import Operation
 
 NANO = Decimal("0.000000001")
 _TOKEN_PRICES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok")
@@ -58,8 +59,15 @@ def warm() -> None:
     _rates("openai", "gpt-4o-mini", "", _minute())
 
 
-def price(manifest: Manifest, model: str, usage: Usage) -> Price:
-    """Return what this usage costs; None as cost if the model is not in the price list."""
+def price(manifest: Manifest, model: str, usage: Usage, operation: Operation | None = None) -> Price:
+    """Return what this usage costs; None as cost if the model is not in the price list.
+
+    What the provider itself says that the call cost comes first, then a price for each call.
+    """
+    if usage.cost is not None:
+        return Price(usage.cost.quantize(NANO, ROUND_HALF_EVEN), "provider")
+    if operation is not None and operation.unit_price is not None:
+        return Price((operation.unit_price * usage.units).quantize(NANO), "manifest")
     if manifest.price_provider is None or not (usage.input_tokens or usage.output_tokens):
         return FREE
     rates = _rates(manifest.price_provider, model, usage.variant, _minute())
@@ -68,9 +76,13 @@ def price(manifest: Manifest, model: str, usage: Usage) -> Price:
     return Price(_dollars(_at(rates, usage.input_tokens).cost(usage)), VERSION)
 
 
-def ceiling(manifest: Manifest, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
+def ceiling(
+    manifest: Manifest, model: str, input_tokens: int, output_tokens: int, operation: Operation | None = None
+) -> Decimal | None:
     """Return the most that such a call can cost in US dollars: everything at the dearest rate, nothing
     read from a cache. None if the model's price is not known."""
+    if operation is not None and operation.unit_price is not None:
+        return operation.unit_price
     if manifest.price_provider is None or not (input_tokens or output_tokens):
         return FREE.cost
     rates = _rates(manifest.price_provider, model, "", _minute())

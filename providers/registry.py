@@ -12,7 +12,7 @@ from providers import manifest
 from providers.manifest import ErrorShape, Manifest, Operation
 
 CATALOG = Path(__file__).parent / "catalog"
-BUILT_IN = ("anthropic", "openai", "sandbox")
+BUILT_IN = ("anthropic", "openai", "slack", "github", "clickup", "telegram", "google", "twocaptcha", "sandbox")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,19 @@ class Provider:
         They are sealed together with a key. The operator's own upstream does not change them, so
         that stored keys stay readable.
         """
-        return (self.manifest.base_url,) if self.manifest.base_url else ()
+        return self.manifest.origins
+
+    def at(self, path: str) -> "tuple[Provider, str]":
+        """Return where a path goes, the provider at that host, and the path as it is sent there.
+
+        An operator's upstream takes all paths as they come: it stands for every host.
+        """
+        if self.manifest.hosts and not self.operator_upstream:
+            for host in self.manifest.hosts:
+                if host.takes(path):
+                    there = Provider(self.manifest, host.base_url, False)
+                    return there, (path[len(host.prefix) :] or "/") if host.strip else path
+        return self, path
 
     def match(self, method: str, path: str) -> Operation | None:
         """Return the operation for this method and path (what follows /gateway/<slug>), if there is one."""

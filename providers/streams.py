@@ -24,6 +24,7 @@ class NoMeter:
     """For answers that take no tokens: lists, counts, errors."""
 
     failed = ""
+    garbled = False
     finished = True
 
     def feed(self, chunk: bytes) -> bytes:
@@ -44,6 +45,7 @@ class BodyMeter:
 
     def __init__(self, reader: Reader) -> None:
         self.failed = ""
+        self.garbled = True
         self.finished = False
         self._reader = reader
         self._pieces: list[bytes] = []
@@ -135,6 +137,7 @@ class EventMeter:
 
     def __init__(self, reader: Reader, *, hide_usage: bool) -> None:
         self.failed = ""
+        self.garbled = True
         self.finished = False
         self._reader = reader
         self._hide = hide_usage

@@ -1,6 +1,6 @@
 """Whether a credential works: one cheap request, its outcome told apart as people need it."""
 
-import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,8 +9,10 @@ from typing import Any
 
 from digitalme.errors import InvalidKeyFormat, ProviderUnavailable, SecurityViolation, ValidationTimeout
 from providers import auth, outbound
-from providers.outbound import Fetched
+from providers.manifest import Check, Fact
+from providers.placement import Outgoing, place_in
 from providers.registry import Provider
+from providers.rules import Answer, at
 from providers.secrets import Secret
 
 TIMEOUT_SECONDS = 10.0
@@ -54,27 +56,23 @@ MESSAGES = {
     Category.NETWORK: "{name} cannot be reached from this server. The key was not judged.",
 }
 
+UNTESTED = "The key looks right. There is no free way to test it with {name}, so the first call will tell."
+
 
 def check(provider: Provider, fields: Mapping[str, Secret], *, timeout: float = TIMEOUT_SECONDS) -> Outcome:
     """Ask the provider whether the credential works; blocks for `timeout` seconds at most.
 
     Never raises for what the provider or the network does: that is the outcome.
     """
-    definition = provider.manifest.check
-    if not provider.needs_key or definition is None:
+    if not provider.needs_key:
         return _outcome(provider, Category.VALID, {}, 0.0)
-    headers = dict(definition.headers)
     started = time.monotonic()
     try:
         auth.check_fields(provider.manifest, fields)
-        auth.inject(provider.manifest, fields, headers)
-        answer = outbound.fetch(
-            definition.method,
-            provider.upstream + definition.path,
-            headers={"accept": "application/json", **headers},
-            timeout=timeout,
-            operator=provider.operator_upstream,
-        )
+        definition = provider.manifest.check_for(fields)
+        if definition is None:
+            return _outcome(provider, Category.VALID, {}, 0.0, UNTESTED)
+        answer = _ask(provider, definition, fields, timeout)
     except InvalidKeyFormat as problem:
         return Outcome(Category.MALFORMED, problem.message)
     except ValidationTimeout:
@@ -83,99 +81,84 @@ def check(provider: Provider, fields: Mapping[str, Secret], *, timeout: float = 
         return _outcome(provider, Category.NETWORK, dict(problem.data), started)
     except SecurityViolation as problem:
         return Outcome(Category.NETWORK, problem.message)
-    category, detail = _judge(provider.error_shape, answer)
-    return _outcome(provider, category, detail, started)
+    category, message = _judge(definition, answer)
+    return _outcome(provider, category, _detail(definition, answer, category), started, message)
 
 
-def _outcome(provider: Provider, category: Category, detail: dict[str, Any], started: float) -> Outcome:
+def _ask(provider: Provider, definition: Check, fields: Mapping[str, Secret], timeout: float) -> Answer:
+    """Send the check's request with the credential in its place."""
+    request = Outgoing(definition.method, definition.path, dict(definition.headers), definition.body)
+    place_in(provider.manifest, fields, request, only=definition.auth)
+    there, path = provider.at(request.path)
+    found = outbound.fetch(
+        request.method,
+        there.upstream + path,
+        headers={"accept": "application/json", **request.headers},
+        body=request.body or None,
+        timeout=timeout,
+        operator=there.operator_upstream,
+    )
+    return Answer(found.status, found.headers, found.body)
+
+
+def _outcome(
+    provider: Provider, category: Category, detail: dict[str, Any], started: float, message: str = ""
+) -> Outcome:
     taken = round((time.monotonic() - started) * 1000) if started else 0
-    return Outcome(category, MESSAGES[category].format(name=provider.name), detail, taken)
+    return Outcome(category, (message or MESSAGES[category]).replace("{name}", provider.name), detail, taken)
 
 
-def _judge(shape: str, answer: Fetched) -> tuple[Category, dict[str, Any]]:
-    """Tell the outcome from an answer. The provider's own words are read but never passed on."""
-    value = _json(answer.body)
-    detail: dict[str, Any] = {"status": answer.status}
-    if request_id := answer.headers.get("request-id") or answer.headers.get("x-request-id"):
-        detail["request_id"] = request_id[:128]
+def _judge(definition: Check, answer: Answer) -> tuple[Category, str]:
+    """Tell the outcome from an answer, and the definition's own words for it, if it has any. What the
+    provider says is read but never passed on."""
+    for rule in definition.errors:
+        if rule.condition.holds(answer):
+            return Category(rule.category), rule.message
     if 200 <= answer.status < 300:
-        listed = isinstance(value.get("data"), list)
-        return (Category.VALID if listed else Category.UNAVAILABLE), detail
-    error = value.get("error")
-    problem = _Problem(answer.status, error if isinstance(error, Mapping) else {})
-    if problem.code:
-        detail["code"] = problem.code
-    if "retry-after" in answer.headers:
+        return (Category.VALID if definition.success.holds(answer) else Category.UNAVAILABLE), ""
+    return _BY_STATUS.get(answer.status, Category.UNAVAILABLE), ""
+
+
+_BY_STATUS = {
+    401: Category.INVALID,
+    402: Category.QUOTA,
+    403: Category.LIMITED,
+    408: Category.TIMEOUT,
+    429: Category.RATE_LIMITED,
+    504: Category.TIMEOUT,
+}
+
+
+def _detail(definition: Check, answer: Answer, category: Category) -> dict[str, Any]:
+    """Return facts for programs, and of a good key what the provider tells about it, made safe to show."""
+    detail: dict[str, Any] = {"status": answer.status}
+    for name in ("request-id", "x-request-id", "x-github-request-id"):
+        if name in answer.headers:
+            detail["request_id"] = answer.headers[name][:128]
+            break
+    bad = category is not Category.VALID
+    if bad and (code := next((word for path in definition.code if (word := _word(at(answer.value, path)))), "")):
+        detail["code"] = code
+    if bad and "retry-after" in answer.headers:
         detail["retry_after"] = answer.headers["retry-after"][:32]
-    return (_anthropic(problem) if shape == "anthropic" else _openai(problem)), detail
+    told = {fact.label: _plain(_told(fact, answer)) for fact in definition.facts}
+    if facts := {label: value for label, value in told.items() if value}:
+        detail["facts"] = facts
+    return detail
 
 
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-class _Problem:
-    """An error answer, its parts made safe to compare."""
-
-    def __init__(self, status: int, error: Mapping[str, Any]) -> None:
-        details = error.get("details")
-        inner = details.get("error_code") if isinstance(details, Mapping) else None
-        self.status = status
-        self.kind = _word(error.get("type"))
-        self.code = _word(inner) or _word(error.get("code")) or self.kind
-        self.message = str(error.get("message") or "").lower()
-
-    def says(self, *parts: str) -> bool:
-        """Whether the message has one of these."""
-        return any(part in self.message for part in parts)
+def _told(fact: Fact, answer: Answer) -> Any:
+    return answer.headers.get(fact.header) if fact.header else at(answer.value, fact.json)
 
 
 def _word(value: Any) -> str:
+    """Return a code: letters, digits and underscores, or a number; anything else is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)[:64]
     return value[:64] if isinstance(value, str) and value.replace("_", "").isalnum() else ""
 
 
-def _openai(problem: _Problem) -> Category:
-    """OpenAI: a 401 may be a matter of scopes, a 429 one of money."""
-    if problem.code == "insufficient_quota" or problem.kind == "insufficient_quota":
-        return Category.QUOTA
-    if problem.status == 401:
-        forbidden = problem.says("missing scopes", "insufficient permissions", "member of an organization", "ip not")
-        if forbidden or problem.says("not authorized"):
-            return Category.LIMITED
-        return Category.EXPIRED if problem.says("expired") or "expired" in problem.code else Category.INVALID
-    return _common(problem)
-
-
-def _anthropic(problem: _Problem) -> Category:
-    """Anthropic: spend limits come as 400 or 429, expired keys as any other 401."""
-    if problem.status == 402 or problem.kind == "billing_error" or problem.code.endswith("spend_limit_reached"):
-        return Category.QUOTA
-    if problem.status == 400 and problem.says("api usage limits", "credit balance is too low"):
-        return Category.QUOTA
-    if problem.status == 400 and problem.code == "organization_on_hold":
-        return Category.LIMITED
-    if problem.status == 400 and problem.kind == "invalid_request_error":
-        return Category.VALID  # the request was read, so the key was taken
-    if problem.status == 401:
-        if problem.says("cors requests"):
-            return Category.LIMITED
-        return Category.EXPIRED if problem.says("expired") else Category.INVALID
-    return _common(problem)
-
-
-def _common(problem: _Problem) -> Category:
-    if problem.status == 401:
-        return Category.INVALID
-    if problem.status == 402:
-        return Category.QUOTA
-    if problem.status == 403:
-        return Category.LIMITED
-    if problem.status == 429:
-        return Category.RATE_LIMITED
-    if problem.status in (408, 504):
-        return Category.TIMEOUT
-    return Category.UNAVAILABLE
+def _plain(value: Any) -> str:
+    """Return a fact in characters that mean nothing anywhere; empty if it has others."""
+    text = str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
+    return text if re.fullmatch(r"[\w .,:@/+-]{1,200}", text) else ""

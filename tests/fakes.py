@@ -5,7 +5,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -60,6 +60,20 @@ class Manner:
     delay: float = 0.0
     pace: float = 0.0
     gate: threading.Event | None = None
+    reply: "Callable[[Seen], Reply] | None" = None
+
+
+@dataclass(slots=True)
+class Reply:
+    """One answer as it is written down for a test."""
+
+    status: int = 200
+    value: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def body(self) -> bytes:
+        return self.value if isinstance(self.value, bytes) else json.dumps(self.value).encode()
 
 
 class FakeProvider:
@@ -110,10 +124,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer(self.rfile.read(int(self.headers.get("content-length", 0))))
 
+    do_PUT = do_PATCH = do_DELETE = do_HEAD = do_POST
+
     def _answer(self, body: bytes) -> None:
         fake, manner = self.server.fake, self.server.fake.manner
         fake.seen.append(Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
         time.sleep(manner.delay)
+        if manner.reply is not None:
+            reply = manner.reply(fake.seen[-1])
+            self._send(reply.status, reply.body, Manner(headers=reply.headers))
+            return
         if manner.body is not None or manner.status != 200:
             self._send(manner.status, manner.body or b'{"error":{"message":"no","type":"server_error"}}', manner)
             return
@@ -125,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, manner: Manner) -> None:
         self.send_response(status)
-        self.send_header("content-type", manner.content_type)
+        self.send_header("content-type", manner.headers.pop("content-type", manner.content_type))
         self.send_header("content-length", str(len(body)))
         for name, value in {"x-request-id": "req_upstream", **manner.headers}.items():
             self.send_header(name, value)

@@ -150,7 +150,9 @@ def _hold(call: Call, who: Identity | None, key: ResolvedKey | None) -> Hold:
     if who is None or call.provider is None or call.operation is None:
         raise InvalidRequest("This call cannot be held.")
     estimate, source = call.estimate, key.source if key else KeySource.SYSTEM
-    ceiling = pricing.ceiling(call.provider.manifest, estimate.model, estimate.input_tokens, estimate.output_tokens)
+    ceiling = pricing.ceiling(
+        call.provider.manifest, estimate.model, estimate.input_tokens, estimate.output_tokens, call.operation
+    )
     if ceiling is None and source is KeySource.SYSTEM:
         raise InvalidRequest(
             f"The model '{estimate.model[:64]}' has no known price, so the demo key cannot pay for it. "

@@ -1,26 +1,30 @@
 """The gateway's HTTP face: a plain ASGI application that asgi.py calls before Django."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
+
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
 
 from digitalme.accounts import tokens
 from digitalme.database import uuid7
 from digitalme.errors import DigitalMeError, InvalidRequest, NotFound, Unauthenticated
-from digitalme.gateway import relay
+from digitalme.gateway import relay, tickets
 from digitalme.gateway.admission import NOTHING, Admitted, Call
 from digitalme.gateway.relay import Progress, Request
 from digitalme.gateway.runtime import Runtime
 from providers import metering, refusals, registry
-from providers.manifest import Operation
+from providers.manifest import Inlet, Operation
 from providers.metering import Estimate
+from providers.placement import Incoming, in_body, take_from_address, take_from_body
 from providers.registry import Provider
 
 log = logging.getLogger(__name__)
@@ -72,12 +76,16 @@ class GatewayApp:
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         runtime = await self._started()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        token_digest = _token_digest(headers)
-        if not token_digest:
-            nobodys = _nobodys(scope)
+        arrival = _arrive(scope, headers)
+        if arrival.provider is not None and arrival.provider.manifest.inlets:
+            await _look_further(arrival, arrival.provider, scope, headers, receive)
+        if not arrival.digest and tickets.PARAMETER in arrival.target:
+            _redeem(arrival)
+        if not arrival.digest:
+            nobodys = Call(uuid7(), "", arrival.slug[:64], arrival.provider)
             await _refuse(nobodys, NO_TOKEN, send, _own_headers(nobodys))
             return
-        call, request = await _read(scope, headers, token_digest, receive)
+        call, request = await _read(arrival, scope, headers, receive)
         try:
             admitted = await runtime.admit(call)
         except DigitalMeError as refusal:
@@ -148,46 +156,110 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _nobodys(scope: Scope) -> Call:
-    """Return a call of which only its address is known: enough to refuse it in the right shape."""
-    slug = scope["path"][len(PREFIX) :].partition("/")[0]
-    with contextlib.suppress(NotFound):
-        return Call(uuid7(), "", slug, registry.get(slug))
-    return Call(uuid7(), "", slug[:64])
+@dataclass(slots=True)
+class _Arrival:
+    """What a request's address and headers tell. `path` names the operation; `target` is the path with query
+    as it goes upstream. `body` is None until it is read."""
+
+    slug: str
+    provider: Provider | None
+    path: str
+    target: str
+    digest: str
+    problem: DigitalMeError | None = None
+    body: bytes | None = None
+    came_in: Inlet | None = None
+
+
+def _arrive(scope: Scope, headers: Mapping[bytes, bytes]) -> _Arrival:
+    slug, _, rest = scope["path"][len(PREFIX) :].partition("/")
+    provider: Provider | None = None
+    problem: DigitalMeError | None = None
+    try:
+        provider = registry.get(slug)
+    except NotFound as found:
+        problem = found
+    return _Arrival(slug, provider, f"/{rest}", _upstream_path(scope, slug), _token_digest(headers), problem)
+
+
+async def _look_further(
+    arrival: _Arrival, provider: Provider, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+) -> None:
+    """Cut the access token out of path, query and body, where the provider's SDKs put their key there.
+
+    What is wrong with the body becomes the arrival's problem.
+    """
+    for inlet in provider.manifest.inlets:
+        if inlet.place == "header" and not arrival.digest:
+            token = _text(headers, inlet.name.encode())
+            arrival.digest = tokens.digest(token) if tokens.looks_valid(token) else ""
+    path, _, query = arrival.target.partition("?")
+    kind = _text(headers, b"content-type")
+    incoming = Incoming(path, query, kind)
+    take_from_address(provider.manifest, incoming, tokens.looks_valid)
+    if in_body(provider.manifest) and scope["method"] not in ("GET", "HEAD"):
+        try:
+            incoming.body = await _body(headers, receive)
+            take_from_body(provider.manifest, incoming, tokens.looks_valid)
+        except InvalidRequest as found:
+            arrival.problem = found
+        arrival.body = incoming.body
+    if incoming.path != path:
+        arrival.path = unquote(incoming.path)
+    if incoming.token:
+        arrival.came_in = incoming.inlet
+        arrival.digest = arrival.digest or tokens.digest(incoming.token)
+    arrival.target = f"{incoming.path}?{incoming.query}" if incoming.query else incoming.path
+
+
+def _redeem(arrival: _Arrival) -> None:
+    """Take a ticket for the access token that it stands for."""
+    path, _, query = arrival.target.partition("?")
+    ticket, rest = tickets.taken_from(query)
+    arrival.digest = tickets.redeem(ticket, arrival.slug, path)
+    arrival.target = f"{path}?{rest}" if rest else path
 
 
 async def _read(
-    scope: Scope, headers: Mapping[bytes, bytes], token_digest: str, receive: Receive
+    arrival: _Arrival, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
 ) -> tuple[Call, Request]:
     """Read a request into a call. What is wrong with it becomes the call's `problem`, so that it is
     refused in one place, after the token told who is asking."""
-    slug, _, rest = scope["path"][len(PREFIX) :].partition("/")
-    path = f"/{rest}"
-    provider: Provider | None = None
-    operation: Operation | None = None
-    estimate, parsed, body, problem = NOTHING, None, b"", None
+    provider, operation = arrival.provider, None
+    estimate, parsed, body, problem = NOTHING, None, arrival.body, arrival.problem
     try:
-        provider = registry.get(slug)
-        operation = _match(provider, scope["method"], path)
-        body = await _body(headers, receive)
-        if operation.dialect != "none":
-            parsed = _parse(body)
-            estimate = metering.estimate(operation, parsed, len(body))
-        else:
-            estimate = Estimate(operation.requests, 0, 0, "", False)
+        if provider is not None and problem is None:
+            operation = _match(provider, scope["method"], arrival.path)
+            body = await _body(headers, receive) if body is None else body
+            if operation.dialect != "none":
+                parsed = _parse(body) if body or operation.dialect != "json" else {}
+                estimate = metering.estimate(operation, parsed, len(body))
+            else:
+                estimate = Estimate(operation.requests, 0, 0, "", False)
     except DigitalMeError as found:
         problem = found
     call = Call(
         request_id=uuid7(),
-        token_digest=token_digest,
-        slug=slug[:64],
+        token_digest=arrival.digest,
+        slug=arrival.slug[:64],
         provider=provider,
         operation=operation,
         estimate=estimate,
         tag=_text(headers, b"x-digitalme-tag")[:MAX_TAG],
         problem=problem,
     )
-    return call, Request(scope["method"], _upstream_path(scope, slug), scope["headers"], body, parsed)
+    rewritten = provider is not None and provider.manifest.rewrite is not None
+    base = _site(scope["scheme"], _text(headers, b"host")) + PREFIX + arrival.slug if rewritten else ""
+    return call, Request(scope["method"], arrival.target, scope["headers"], body or b"", parsed, arrival.came_in, base)
+
+
+@lru_cache(maxsize=256)
+def _site(scheme: str, host: str) -> str:
+    """Return the address by which the caller reached this server, or the public one if that is not ours."""
+    name, _ = split_domain_port(host)
+    if name and validate_host(name, settings.ALLOWED_HOSTS):
+        return f"{scheme}://{host}"
+    return str(settings.SITE_URL)
 
 
 def _token_digest(headers: Mapping[bytes, bytes]) -> str:
@@ -205,7 +277,9 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
 def _match(provider: Provider, method: str, path: str) -> Operation:
     operation = None if _UNSAFE_PATH.search(path) else provider.match(method, path)
     if operation is None:
-        raise NotFound(f"{provider.name} has no operation {method} {path[:200]!r} here.")
+        # Where keys stand in paths, a path that does not fit may hold one.
+        named = "" if provider.manifest.prefixes else f" {path[:200]!r}"
+        raise NotFound(f"{provider.name} has no operation {method}{named} here.")
     return operation
 
 

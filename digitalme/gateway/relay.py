@@ -15,11 +15,15 @@ from apikeys.resolution import KeySource
 from apikeys.vault import CredentialUnreadable
 from digitalme.audit.actions import ActorKind
 from digitalme.errors import DigitalMeError, ProviderUnavailable
-from digitalme.gateway.admission import Admitted
+from digitalme.gateway import tickets
+from digitalme.gateway.admission import Admitted, Call
 from digitalme.gateway.settlement import Outcome
 from providers import auth, metering, refusals, sandbox
+from providers.manifest import Inlet
 from providers.metering import Meter, Usage
 from providers.outbound import Relay
+from providers.placement import Outgoing, place_in
+from providers.rewriting import Rewriter
 
 log = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -30,13 +34,19 @@ BROKE_OFF = "The provider broke the stream off. What arrived so far was counted.
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The caller's request as it came in."""
+    """The caller's request as it came in, its access token cut out.
+
+    `came_in` tells where the token stood, if not in a header; `base` is the address under which the caller
+    reaches the provider here, given only where answers are rewritten.
+    """
 
     method: str
     path_and_query: str
     headers: list[tuple[bytes, bytes]]
     body: bytes
     parsed: Mapping[str, Any] | None
+    came_in: Inlet | None = None
+    base: str = ""
 
 
 class Answer(Protocol):
@@ -135,13 +145,20 @@ async def forward(progress: Progress, request: Request, upstream: Relay, send: S
     try:
         progress.http_status = answer.status
         progress.meter = metering.meter(
-            call.operation, stream=call.estimate.stream, hide_usage=hide_usage, status=answer.status
+            call.operation,
+            stream=call.estimate.stream,
+            hide_usage=hide_usage,
+            status=answer.status,
+            failures=call.provider.manifest.failures,
         )
         back = auth.returnable(answer.headers) + headers
+        rewriter = _rewriter(call, request)
+        if rewriter:
+            back = rewriter.headers(answer.headers, back)
         if _is_stream(answer):
             await _stream(progress, progress.meter, answer, back, send)
         else:
-            await _whole(progress, progress.meter, answer, back, send)
+            await _whole(progress, progress.meter, answer, back, send, rewriter, head=request.method == "HEAD")
     finally:
         await answer.close()
 
@@ -160,12 +177,19 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
         return _SandboxAnswer(sandbox.answer(call.operation, prepared or {})), hide_usage
     if prepared is not request.parsed:
         body = json.dumps(prepared, separators=(",", ":")).encode()
-    headers = auth.forwardable(request.headers)
-    if admitted.key:
+    headers, path = auth.forwardable(request.headers), request.path_and_query
+    if admitted.key is None:
+        auth.strip(call.provider.manifest, headers)
+    elif call.provider.manifest.header_only:
         auth.inject(call.provider.manifest, await _open(admitted.key), headers)
+    else:
+        outgoing = Outgoing(request.method, path, headers, body)
+        place_in(call.provider.manifest, await _open(admitted.key), outgoing, came_in=request.came_in)
+        path, body = outgoing.path, outgoing.body
+    there, path = call.provider.at(path)
     progress.reached = True  # so that a call which ends while its answer is awaited is counted
     try:
-        answer = await upstream.send(call.provider, request.method, request.path_and_query, headers, body)
+        answer = await upstream.send(there, request.method, path, headers, body)
     except DigitalMeError as problem:
         progress.reached = isinstance(problem, ProviderUnavailable) and problem.data.get("reason") != "connect"
         raise
@@ -189,6 +213,14 @@ def _report(key: resolution.ResolvedKey) -> None:
         unreadable.report(key, kind=ActorKind.GATEWAY)
     finally:
         connection.close()  # this thread has one for this moment only
+
+
+def _rewriter(call: Call, request: Request) -> Rewriter | None:
+    """Return what leads the provider's addresses through this server, where the definition asks for it."""
+    if not request.base or call.provider is None:
+        return None
+    slug, digest = call.slug, call.token_digest
+    return Rewriter(call.provider, request.base, lambda path: tickets.issue(digest, slug, path))
 
 
 def _is_stream(answer: Answer) -> bool:
@@ -231,7 +263,16 @@ def error_event(progress: Progress, problem: DigitalMeError) -> bytes:
     return b"\n\n" + name + b"data: " + body + b"\n\n"
 
 
-async def _whole(progress: Progress, meter: Meter, answer: Answer, headers: Headers, send: Send) -> None:
+async def _whole(
+    progress: Progress,
+    meter: Meter,
+    answer: Answer,
+    headers: Headers,
+    send: Send,
+    rewriter: Rewriter | None,
+    *,
+    head: bool,
+) -> None:
     """Read the whole answer, then pass it on: until it is complete, a failure can still be told properly."""
     body = await answer.read(MAX_ANSWER)
     progress.first_byte = time.perf_counter()
@@ -241,10 +282,14 @@ async def _whole(progress: Progress, meter: Meter, answer: Answer, headers: Head
         progress.end("failed", f"http_{answer.status}")
     elif meter.failed:
         progress.end("failed", meter.failed)
-        raise ProviderUnavailable("The provider answered with something that is not what it documents.")
+        if meter.garbled:
+            raise ProviderUnavailable("The provider answered with something that is not what it documents.")
     else:
         progress.end("ok")
-    headers.append((b"content-length", b"%d" % len(body)))
+    if rewriter:
+        body = rewriter.body(answer.headers, body)
+    if not head:
+        headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -84,7 +84,7 @@ def _record(outcome: Outcome, now: datetime) -> Record:
     if call.provider is None:
         raise ValueError("An admitted call has a provider.")
     model = usage.model or hold.model
-    price = pricing.price(call.provider.manifest, model, usage) if outcome.usage else pricing.FREE
+    price = pricing.price(call.provider.manifest, model, usage, call.operation) if outcome.usage else pricing.FREE
     cost = None if price.cost is None else to_nano(price.cost)
     return Record(
         request_id=hold.request_id,

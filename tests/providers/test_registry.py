@@ -8,11 +8,11 @@ from providers import registry
 
 
 def test_all_providers_are_known() -> None:
-    assert [one.slug for one in registry.all_providers()] == ["anthropic", "openai", "sandbox"]
+    assert [one.slug for one in registry.all_providers()] == list(registry.BUILT_IN)
 
 
 def test_an_unknown_provider_is_not_found() -> None:
-    with pytest.raises(NotFound, match="anthropic, openai, sandbox"):
+    with pytest.raises(NotFound, match="anthropic, openai, slack"):
         registry.get("nobody")
 
 
@@ -79,3 +79,69 @@ def test_the_sandbox_has_no_upstream(settings: Settings) -> None:
     provider = registry.get("sandbox")
     assert (provider.upstream, provider.operator_upstream, provider.needs_key) == ("", False, False)
     assert provider.destination == ()
+
+
+@pytest.mark.parametrize(
+    ("slug", "path", "upstream", "sent"),
+    [
+        ("google", "/drive/v3/files?q=1", "https://www.googleapis.com", "/drive/v3/files?q=1"),
+        ("google", "/gmail/v1/users/me", "https://gmail.googleapis.com", "/gmail/v1/users/me"),
+        ("google", "/upload/gmail/v1/x", "https://gmail.googleapis.com", "/upload/gmail/v1/x"),
+        ("google", "/upload/drive/v3/files", "https://www.googleapis.com", "/upload/drive/v3/files"),
+        ("google", "/sheets/v4/spreadsheets/1", "https://sheets.googleapis.com", "/v4/spreadsheets/1"),
+        ("google", "/gmailer/v1", "https://www.googleapis.com", "/gmailer/v1"),
+        ("slack", "/files/upload/v1/ABC", "https://files.slack.com", "/upload/v1/ABC"),
+        ("slack", "/api/files.list", "https://slack.com", "/api/files.list"),
+        (
+            "github",
+            "/uploads/repos/a/b/releases/1/assets?name=x",
+            "https://uploads.github.com",
+            "/repos/a/b/releases/1/assets?name=x",
+        ),
+        ("twocaptcha", "/createTask", "https://api.2captcha.com", "/createTask"),
+        ("twocaptcha", "/in.php", "https://2captcha.com", "/in.php"),
+    ],
+)
+def test_a_path_goes_to_its_host(slug: str, path: str, upstream: str, sent: str, settings: Settings) -> None:
+    settings.DIGITALME_UPSTREAMS = {}
+    there, onward = registry.get(slug).at(path)
+    assert (there.upstream, onward) == (upstream, sent)
+    assert upstream in registry.get(slug).destination
+
+
+def test_an_operators_upstream_stands_for_every_host(settings: Settings) -> None:
+    settings.DIGITALME_UPSTREAMS = {"google": "http://127.0.0.1:9100"}
+    there, onward = registry.get("google").at("/sheets/v4/spreadsheets/1")
+    assert (there.upstream, onward) == ("http://127.0.0.1:9100", "/sheets/v4/spreadsheets/1")
+
+
+@pytest.mark.parametrize(
+    ("slug", "method", "path", "name", "system"),
+    [
+        ("slack", "POST", "/api/auth.test", "auth.test", True),
+        ("slack", "POST", "/api/chat.postMessage", "chat.postMessage", False),
+        ("telegram", "POST", "/bot/getMe", "getMe", True),
+        ("telegram", "POST", "/bot/sendMessage", "sendMessage", False),
+        ("github", "GET", "/rate_limit", "rate_limit", True),
+        ("github", "DELETE", "/repos/a/b", "repos", False),
+        ("github", "GET", "/user", "other", False),
+        ("clickup", "PUT", "/api/v2/task/1", "task", False),
+        ("clickup", "GET", "/api/v2/user", "user", True),
+        (
+            "google",
+            "POST",
+            "/generativelanguage/v1beta/models/gemini-2.5-flash:generateContent",
+            "generateContent",
+            False,
+        ),
+        ("google", "PATCH", "/drive/v3/files/1", "drive", False),
+        ("twocaptcha", "GET", "/res.php", "res", False),
+        ("twocaptcha", "POST", "/getBalance", "getBalance", True),
+    ],
+)
+def test_the_houses_key_serves_what_shows_nothing_of_others(
+    slug: str, method: str, path: str, name: str, system: bool
+) -> None:
+    operation = registry.get(slug).match(method, path)
+    assert operation is not None
+    assert (operation.name, operation.system) == (name, system)
