@@ -137,6 +137,5 @@ def _sealed(credential: Credential, name: str, secret: Secret) -> str:
 
 
 def _main(slug: str, secrets: dict[str, Secret]) -> Secret:
-    """Return the field that a key is recognised by: the definition's first."""
-    first = registry.get(slug).manifest.fields[0].name
-    return secrets[first]
+    """Return the field that a key is recognised by."""
+    return registry.get(slug).manifest.main(secrets)

@@ -100,12 +100,15 @@ def checked(provider: Provider, fields: Mapping[str, str]) -> dict[str, Secret]:
     found = {}
     for field in provider.manifest.fields:
         logs.watch(fields.get(field.name, "").strip())
+        if not field.required and not fields.get(field.name, "").strip():
+            continue
         try:
             value = auth.clean_key(fields.get(field.name, ""))
             auth.check_format(field, value)
         except InvalidKeyFormat as error:
             raise InvalidKeyFormat(error.message, **{**error.data, "field": field.name}) from None
         found[field.name] = Secret(value)
+    auth.check_fields(provider.manifest, found)
     return found
 
 
@@ -133,7 +136,7 @@ def _store(
     credential.destination = list(provider.destination)
     credential.key_id = masters.sealing_id()
     credential.sealed = {name: _sealed(credential, name, secret) for name, secret in secrets.items()}
-    main = next(secrets[field.name] for field in provider.manifest.fields)
+    main = provider.manifest.main(secrets)
     credential.fingerprint = vault.fingerprint(f"owner:{owner}", provider.slug, main)
     credential.fingerprint_key_id = keyring.ring().fingerprint_id
     credential.hint = hint(main)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from providers import rules, schema, shape
 from providers.operations import ANY, Dialect, Operation, Routes, UsagePaths
@@ -20,6 +20,7 @@ ErrorShape = Literal[
 _IN_HEADERS = ("bearer", "token", "header", "none")
 _SCHEMES = {"bearer": "Bearer", "token": "token"}
 MAX_BYTES = 200_000
+Value = TypeVar("Value")
 
 
 class ManifestProblem(Exception):
@@ -169,6 +170,11 @@ class Manifest:
     def field(self, name: str) -> Field | None:
         """Return the field of that name."""
         return next((one for one in self.fields if one.name == name), None)
+
+    def main(self, fields: Mapping[str, Value]) -> Value:
+        """Return the field that a credential is recognised by: its first secret one, else its first."""
+        given = sorted((one for one in self.fields if one.name in fields), key=lambda one: not one.secret)
+        return fields[given[0].name]
 
     def check_for(self, fields: Mapping[str, Any]) -> Check | None:
         """Return the check for a credential that has these fields."""

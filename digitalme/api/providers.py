@@ -41,6 +41,7 @@ class FieldSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
     secret = serializers.BooleanField()
+    required = serializers.BooleanField()  # type: ignore[assignment]
     example = serializers.CharField()
     help = serializers.CharField()
 

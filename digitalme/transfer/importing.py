@@ -234,7 +234,7 @@ def _step(entry: dict[str, Any]) -> _KeyStep | _LimitStep:
 
 def _recognised(slug: str, secrets: dict[str, Secret]) -> str:
     """Return what tells the key from others, and nothing that helps to guess it."""
-    main = secrets[registry.get(slug).manifest.fields[0].name]
+    main = registry.get(slug).manifest.main(secrets)
     return _shown_as(vault.fingerprint(f"owner:{keys.SYSTEM}", slug, main), keys.hint(main))
 
 

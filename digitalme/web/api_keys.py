@@ -32,7 +32,11 @@ class KeyForm(forms.Form):
         for field in provider.manifest.fields:
             # Unstripped: what may stand around a key is one rule, and it lives with the keys.
             self.fields[field.name] = forms.CharField(
-                label=field.label, help_text=field.help, strip=False, widget=_widget(field.secret, field.example)
+                label=field.label,
+                help_text=field.help,
+                required=field.required,
+                strip=False,
+                widget=_widget(field.secret, field.example),
             )
 
     def refuse(self, error: InvalidKeyFormat) -> None:

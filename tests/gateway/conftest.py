@@ -21,6 +21,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from digitalme.accounts.models import User
+from providers.registry import BUILT_IN
 from tests.fakes import FakeProvider
 from usage.models import UsageRecord
 
@@ -95,8 +96,7 @@ def web_process(upstream: str, **more: str) -> Iterator[WebProcess]:
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "DATABASE_URL": database_url(),
-        "DIGITALME_UPSTREAM_OPENAI": upstream,
-        "DIGITALME_UPSTREAM_ANTHROPIC": upstream,
+        **{f"DIGITALME_UPSTREAM_{slug.upper()}": upstream for slug in BUILT_IN if slug != "sandbox"},
         "DIGITALME_SYSTEM_KEY_OPENAI": "sk-house-0123456789abcdefghij",
         "DIGITALME_SYSTEM_KEY_ANTHROPIC": "sk-ant-house-0123456789abcdefghij",
         **more,
