@@ -1,6 +1,7 @@
 """The gateway's HTTP face: a plain ASGI application that asgi.py calls before Django."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
