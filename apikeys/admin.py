@@ -12,7 +12,8 @@ from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters
 
 from apikeys import keys
-from apikeys.models import Credential
+from apikeys.models import Credential, HouseKey
+from apikeys.rotation_page import HouseKeyAdmin
 from digitalme.accounts import roles, security
 from digitalme.accounts.models import User
 from digitalme.accounts.permissions import Permission
@@ -20,6 +21,8 @@ from digitalme.errors import InvalidKeyFormat
 from providers import registry
 
 SHOWN_OF_FINGERPRINT = 10
+
+admin.site.register(HouseKey, HouseKeyAdmin)
 
 
 def _choices() -> list[tuple[str, str]]:

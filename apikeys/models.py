@@ -154,6 +154,9 @@ class HouseKey(models.Model):
             models.UniqueConstraint(name="house_key_unique_by_id", fields=["kind", "key_id"]),
             models.UniqueConstraint(name="house_key_one_seals", fields=["kind"], condition=Q(state="sealing")),
         ]
+        default_permissions = ()
+        verbose_name = "key of the house"
+        verbose_name_plural = "keys of the house"
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.key_id}"

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--id", help="the key's id; by default the first of k1, k2, ... that is free")
         form.add_argument("--bare", action="store_true", help="print no id")
-        form.add_argument(
+        parser.add_argument(
             "--vault", action="store_true", help="let the Vault make it, so that nobody sees it in the clear"
         )
         parser.add_argument("--taken", nargs="*", default=[], metavar="ID", help="further ids that are not free")
