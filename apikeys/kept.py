@@ -99,6 +99,7 @@ def bring_back(kept: KeptKey, *, actor: User | None) -> Credential:
     credential.hint = keys.hint(main)
     credential.save()
     kept.delete()
+    keys.record("set", credential, actor)
     log.info(
         "Key brought back: %s, id %s, version %s, by %s",
         credential,

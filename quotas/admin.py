@@ -5,12 +5,16 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from digitalme.accounts.models import User
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action
 from quotas import limits, policy
-from quotas.models import Allocation, Lease, Limit, Tier
+from quotas.models import Allocation, Binds, Lease, Limit, LimitType, Tier
 
 AMOUNTS = ["requests", "tokens", "cost"]
 
@@ -23,6 +27,16 @@ def _bound_by(changed: Iterable[Limit]) -> set[UUID]:
         elif limit.tier:
             users.update(policy.users_of(limit.tier))
     return users
+
+
+def _actor(request: HttpRequest) -> User:
+    if not isinstance(request.user, User):
+        raise TypeError("The admin is open to signed-in people only.")
+    return request.user
+
+
+def _record_tier(action: Action, tier_id: Any, request: HttpRequest, **facts: Any) -> None:
+    trail.record(action, target=f"tier:{tier_id}", subject=f"tier:{tier_id}", actor=_actor(request).pk, **facts)
 
 
 class LimitInline(admin.TabularInline[Limit, Tier]):
@@ -45,6 +59,18 @@ class TierAdmin(admin.ModelAdmin[Tier]):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         limits.hold_at_once(policy.users_of(form.instance), now=timezone.now())
+        _record_tier(Action.TIER_SET, form.instance.pk, request, count=form.instance.limits.count())
+
+    @transaction.atomic
+    def delete_model(self, request: HttpRequest, obj: Tier) -> None:
+        gone = obj.pk
+        super().delete_model(request, obj)
+        _record_tier(Action.TIER_REMOVED, gone, request)
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Tier]) -> None:
+        for tier in list(queryset):
+            self.delete_model(request, tier)
 
 
 @admin.register(Limit)
@@ -61,16 +87,19 @@ class LimitAdmin(admin.ModelAdmin[Limit]):
         before = list(Limit.objects.filter(pk=obj.pk)) if change else []
         super().save_model(request, obj, form, change)
         limits.hold_at_once(_bound_by([*before, obj]), now=timezone.now())
+        limits.record(Action.LIMIT_SET, obj, actor=_actor(request))
 
     def delete_model(self, request: HttpRequest, obj: Limit) -> None:
-        users = _bound_by([obj])
-        super().delete_model(request, obj)
-        limits.hold_at_once(users, now=timezone.now())
+        self.delete_queryset(request, Limit.objects.filter(pk=obj.pk))
 
+    @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Limit]) -> None:
-        users = _bound_by(queryset.select_related("tier"))
+        gone = list(queryset.select_related("tier"))
+        users = _bound_by(gone)
         super().delete_queryset(request, queryset)
         limits.hold_at_once(users, now=timezone.now())
+        for limit in gone:
+            limits.record(Action.LIMIT_REMOVED, limit, actor=_actor(request))
 
 
 @admin.register(Allocation)
@@ -123,6 +152,17 @@ class AllocationAdmin(admin.ModelAdmin[Allocation]):
     def save_model(self, request: HttpRequest, obj: Allocation, form: Any, change: bool) -> None:
         """Write the changed fields only, or calls that were counted meanwhile would be forgotten."""
         obj.save(update_fields=form.changed_data or ["is_active"])
+        trail.record(
+            Action.ALLOCATION_SET,
+            target=f"allocation:{obj.pk}",
+            subject=f"user:{obj.user_id}",
+            actor=_actor(request).pk,
+            type=LimitType(obj.type),
+            binds=Binds(obj.binds),
+            requests=obj.allowed_requests,
+            tokens=obj.allowed_tokens,
+            cost=obj.allowed_cost,
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -9,6 +9,8 @@ from uuid import UUID
 from django.db import transaction
 
 from digitalme.accounts.models import User
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action
 from digitalme.errors import InvalidRequest, NotFound
 from providers import registry
 from quotas import allocations, known, policy
@@ -58,10 +60,30 @@ def set_allocation(
     )
     log.info("limit set user=%s type=%s provider=%s by=%s", user.id, type, provider, actor.id if actor else "command")
     allocations.apply([user.id], now=now)
-    if provider == EACH_PROVIDER:
-        return None
-    spec = policy.LimitSpec(type, provider, limit.binds, limit.requests, limit.tokens, limit.cost)
-    return allocations.open_rows([Need(user.id, user.time_zone, spec)], now)[user.id, spec.key]
+    row = None
+    if provider != EACH_PROVIDER:
+        spec = policy.LimitSpec(type, provider, limit.binds, limit.requests, limit.tokens, limit.cost)
+        row = allocations.open_rows([Need(user.id, user.time_zone, spec)], now)[user.id, spec.key]
+    record(Action.ALLOCATION_SET, limit, actor=actor)
+    return row
+
+
+def record(action: Action, limit: Limit, *, actor: User | None) -> None:
+    """Write into the audit trail what a limit says now, or said; called last in the transaction of the change."""
+    known_provider = limit.provider in {ALL_PROVIDERS, EACH_PROVIDER, *(one.slug for one in registry.all_providers())}
+    trail.record(
+        action,
+        target=f"limit:{limit.pk}",
+        subject=f"user:{limit.user_id}" if limit.user_id else f"tier:{limit.tier_id}",
+        actor=actor.pk if actor else None,
+        # In the admin anything may be typed there; only a provider's name is kept.
+        provider=limit.provider if known_provider else None,
+        type=LimitType(limit.type),
+        binds=Binds(limit.binds),
+        requests=limit.requests,
+        tokens=limit.tokens,
+        cost=limit.cost,
+    )
 
 
 def hold_at_once(user_ids: Collection[UUID], *, now: datetime) -> None:

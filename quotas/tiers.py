@@ -1,5 +1,6 @@
 """Change what a tier allows. It holds at once for everybody on the tier."""
 
+import copy
 import logging
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from digitalme.accounts.models import User
+from digitalme.audit.actions import Action
 from quotas import limits, policy
 from quotas.models import Binds, Limit, Tier
 
@@ -62,12 +64,15 @@ def set_limit(
     type, an amount or a provider that there cannot be.
     """
     if terms is None:
-        tier.limits.filter(type=type, provider=provider).delete()
-        limit = None
+        gone = tier.limits.filter(type=type, provider=provider).first()
+        limit, kept = None, copy.copy(gone)
+        if gone:
+            gone.delete()
     else:
         limits.check(provider, type, terms.binds, terms.requests, terms.tokens, terms.cost)
         values = {name: getattr(terms, name) for name in ("binds", "requests", "tokens", "cost")}
         limit, _ = Limit.objects.update_or_create(tier=tier, type=type, provider=provider, defaults=values)
+        kept = limit
     log.info(
         "limit %s tier=%s type=%s provider=%s by=%s",
         "set" if limit else "removed",
@@ -77,4 +82,6 @@ def set_limit(
         actor.pk if actor else "command",
     )
     limits.hold_at_once(policy.users_of(tier), now=now)
+    if kept:
+        limits.record(Action.LIMIT_SET if limit else Action.LIMIT_REMOVED, kept, actor=actor)
     return limit

@@ -1,5 +1,6 @@
 """People, their roles and tiers, their tokens. Nobody gives what is not theirs to give."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import allauth.mfa.admin
@@ -11,14 +12,17 @@ from allauth.usersessions.models import UserSession
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from digitalme.accounts import roles, security, tokens
+from digitalme.accounts import roles, security, sign_ins, tokens
 from digitalme.accounts.models import AccessToken, Membership, Team, User
 from digitalme.accounts.permissions import Permission
 from digitalme.accounts.roles import Role
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action
 from quotas import limits
 
 # Groups follow the code alone; the stock pages of the others print second factors and session keys.
@@ -112,11 +116,21 @@ class UserAdmin(admin.ModelAdmin[User]):
         super().save_model(request, obj, form, change)
         if change and "tier" in form.changed_data:
             limits.hold_at_once([obj.pk], now=timezone.now())
+        if change:
+            _record_changes(request, obj, form.changed_data)
         if not change:
             EmailAddress.objects.create(user=obj, email=obj.email, primary=True, verified=False)
         role = form.cleaned_data.get("role")
         if role and role != roles.role_of(obj):
-            roles.assign(obj, Role(role))
+            roles.assign(obj, Role(role), actor=_actor(request))
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Delete an account with all that is its own."""
+        _delete([obj], Action.USER_DELETED, request)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Delete several accounts, or none."""
+        _delete(queryset, Action.USER_DELETED, request)
 
     def _may_give_role(self, request: HttpRequest, obj: User | None) -> bool:
         if obj is None:
@@ -176,7 +190,7 @@ class AccessTokenAdmin(admin.ModelAdmin[AccessToken]):
         chosen = list(queryset.filter(revoked_at=None).select_related("user"))
         for token in chosen:
             if token.user == actor or roles.may_manage(actor, token.user):
-                tokens.revoke(token)
+                tokens.revoke(token, actor=actor)
                 self.log_change(request, token, "Revoked.")
                 done += 1
         self.message_user(request, f"{done} of {len(chosen)} access tokens are revoked.")
@@ -198,6 +212,21 @@ class TeamAdmin(admin.ModelAdmin[Team]):
     search_fields = ("name", "slug")
     inlines = (Members,)
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save the members, and write down the team as it is now."""
+        super().save_related(request, form, formsets, change)
+        team: Team = form.instance
+        action = Action.TEAM_CHANGED if change else Action.TEAM_CREATED
+        _record(action, team, request, members=team.members.count())
+
+    def delete_model(self, request: HttpRequest, obj: Team) -> None:
+        """Delete a team with its keys."""
+        _delete([obj], Action.TEAM_DELETED, request)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Team]) -> None:
+        """Delete several teams, or none."""
+        _delete(queryset, Action.TEAM_DELETED, request)
+
 
 @admin.register(Authenticator)
 class AuthenticatorAdmin(admin.ModelAdmin[Any]):
@@ -215,6 +244,45 @@ class AuthenticatorAdmin(admin.ModelAdmin[Any]):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nothing about one can be edited."""
         return False
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Let its owner in without it."""
+        _remove_factors([obj], request)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Let several owners in without theirs."""
+        _remove_factors(queryset, request)
+
+
+@transaction.atomic
+def _remove_factors(factors: Iterable[Any], request: HttpRequest) -> None:
+    for factor in list(factors):
+        owner, kind = f"user:{factor.user_id}", sign_ins.factor_of(factor)
+        factor.delete()
+        trail.record(Action.SECOND_FACTOR_REMOVED, target=owner, subject=owner, actor=_actor(request).pk, method=kind)
+
+
+@transaction.atomic
+def _delete(these: Iterable[User] | Iterable[Team], action: Action, request: HttpRequest) -> None:
+    for one in list(these):
+        place = f"{one._meta.model_name}:{one.pk}"
+        one.delete()
+        trail.record(action, target=place, subject=place, actor=_actor(request).pk)
+
+
+def _record(action: Action, one: User | Team, request: HttpRequest, **facts: Any) -> None:
+    place = f"{one._meta.model_name}:{one.pk}"
+    trail.record(action, target=place, subject=place, actor=_actor(request).pk, **facts)
+
+
+def _record_changes(request: HttpRequest, user: User, changed: list[str]) -> None:
+    """Write down what of an account was changed, by the names of the fields."""
+    if "is_active" in changed:
+        _record(Action.USER_ENABLED if user.is_active else Action.USER_DISABLED, user, request)
+    if "tier" in changed:
+        _record(Action.USER_TIER_CHANGED, user, request)
+    if rest := sorted(set(changed) - {"is_active", "tier", "role"}):
+        _record(Action.USER_CHANGED, user, request, fields=rest)
 
 
 def _actor(request: HttpRequest) -> User:

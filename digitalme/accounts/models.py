@@ -11,6 +11,8 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from digitalme.accounts import roles
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action
 from digitalme.database import uuid7
 
 
@@ -78,7 +80,10 @@ class User(AbstractBaseUser, PermissionsMixin):
             return
         with transaction.atomic():
             super().save(*args, **kwargs)
-            roles.enter(self, roles.Role.SUPER_ADMIN if self.is_superuser else roles.Role.USER)
+            role = roles.Role.SUPER_ADMIN if self.is_superuser else roles.Role.USER
+            roles.enter(self, role)
+            place = f"user:{self.pk}"
+            trail.record(Action.USER_CREATED, target=place, subject=place, role=role)
 
     def get_full_name(self) -> str:
         return self.name or self.email

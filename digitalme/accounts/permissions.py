@@ -37,6 +37,8 @@ class Permission(StrEnum):
     CHANGE_ALLOCATIONS = "quotas.change_allocation"
     VIEW_LEASES = "quotas.view_lease"
 
+    VIEW_AUDIT_EVENTS = "audit.view_auditevent"
+
     VIEW_RECORDS = "usage.view_usagerecord"
     VIEW_HOURLY_USAGE = "usage.view_hourlyusage"
     VIEW_DAILY_USAGE = "usage.view_dailyusage"

@@ -10,6 +10,8 @@ from django.contrib.auth.management import create_permissions
 from django.db import transaction
 
 from digitalme.accounts.permissions import Permission
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action
 
 if TYPE_CHECKING:
     from digitalme.accounts.models import User
@@ -45,6 +47,7 @@ _READ = frozenset(
         Permission.VIEW_LIMITS,
         Permission.VIEW_ALLOCATIONS,
         Permission.VIEW_LEASES,
+        Permission.VIEW_AUDIT_EVENTS,
         Permission.VIEW_RECORDS,
         Permission.VIEW_HOURLY_USAGE,
         Permission.VIEW_DAILY_USAGE,
@@ -100,12 +103,26 @@ def _rows(wanted: Iterable[Permission]) -> Iterable[auth.Permission]:
 
 
 @transaction.atomic
-def assign(user: "User", role: Role) -> None:
-    """Make this the user's one role: group, access to the admin and superuser status follow it."""
+def assign(user: "User", role: Role, *, actor: "User | None" = None) -> None:
+    """Make this the user's one role: group, access to the admin and superuser status follow it.
+
+    Without `actor` it is whoever is signed in, or the command line. Raises AuditUnavailable, having
+    changed nothing, if it cannot be written down.
+    """
+    was = role_of(user)
     user.is_staff = role is not Role.USER
     user.is_superuser = role is Role.SUPER_ADMIN
     user.save(update_fields=["is_staff", "is_superuser"])
     enter(user, role)
+    if was is not role:
+        trail.record(
+            Action.USER_ROLE_CHANGED,
+            target=f"user:{user.pk}",
+            subject=f"user:{user.pk}",
+            actor=actor.pk if actor else None,
+            role=role,
+            was=was,
+        )
 
 
 def enter(user: "User", role: Role) -> None:

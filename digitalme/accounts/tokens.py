@@ -8,12 +8,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from digitalme.accounts.models import AccessToken, User
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action
 from digitalme.database import among, as_time, as_uuid, prepared_cursor
 from digitalme.errors import InvalidRequest
 
@@ -49,13 +53,20 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+@transaction.atomic
 def issue(
-    *, user: User, name: str, scopes: Iterable[str] = SCOPES, lifetime_days: int | None = DEFAULT_LIFETIME_DAYS
+    *,
+    user: User,
+    name: str,
+    scopes: Iterable[str] = SCOPES,
+    lifetime_days: int | None = DEFAULT_LIFETIME_DAYS,
+    actor: User | None = None,
 ) -> tuple[AccessToken, str]:
     """Make a token and return its row and, this once, the token itself.
 
-    Raises InvalidRequest for an empty name, for unknown or no scopes, and for a lifetime outside of
-    1 to 3650 days; None means that the token does not expire.
+    Without `actor` it is whoever is signed in, or the command line. Raises InvalidRequest for an empty
+    name, for unknown or no scopes, and for a lifetime outside of 1 to 3650 days; None means that the
+    token does not expire. Raises AuditUnavailable, having made none, if it cannot be written down.
     """
     asked = set(scopes)
     wanted = [scope for scope in SCOPES if scope in asked]
@@ -74,13 +85,30 @@ def issue(
         scopes=wanted,
         expires_at=None if lifetime_days is None else timezone.now() + timedelta(days=lifetime_days),
     )
+    _record(Action.TOKEN_ISSUED, row, actor, scopes=wanted, lifetime_days=lifetime_days)
     return row, token
 
 
-def revoke(token: AccessToken, now: datetime | None = None) -> None:
-    """End a token for good: it opens no further call. A second time changes nothing."""
-    AccessToken.objects.filter(id=token.id, revoked_at=None).update(revoked_at=now or timezone.now())
+@transaction.atomic
+def revoke(token: AccessToken, now: datetime | None = None, *, actor: User | None = None) -> None:
+    """End a token for good: it opens no further call. A second time changes nothing.
+
+    `actor` and AuditUnavailable as for `issue`.
+    """
+    ended = AccessToken.objects.filter(id=token.id, revoked_at=None).update(revoked_at=now or timezone.now())
     token.refresh_from_db(fields=["revoked_at"])
+    if ended:
+        _record(Action.TOKEN_REVOKED, token, actor)
+
+
+def _record(action: Action, token: AccessToken, actor: User | None, **facts: Any) -> None:
+    trail.record(
+        action,
+        target=f"token:{token.pk}",
+        subject=f"user:{token.user_id}",
+        actor=actor.pk if actor else None,
+        **facts,
+    )
 
 
 def tokens_of(user: User) -> QuerySet[AccessToken]:

@@ -72,7 +72,7 @@ class Tokens(Resource):
         given.is_valid(raise_exception=True)
         if isinstance(request.auth, Identity):
             _check_narrower(request.auth, given.validated_data)
-        made, secret = tokens.issue(user=self.user, **given.validated_data)
+        made, secret = tokens.issue(user=self.user, actor=self.user, **given.validated_data)
         return Response(TokenSerializer(made).data | {"token": secret}, status=status.HTTP_201_CREATED)
 
 
@@ -87,7 +87,7 @@ class Token(Resource):
     @extend_schema(operation_id="tokens_revoke", responses={204: None})
     def delete(self, request: Request, token_id: UUID) -> Response:
         """Revoke a token: it starts no further call. Its row stays, for the record."""
-        tokens.revoke(self._token(token_id))
+        tokens.revoke(self._token(token_id), actor=self.user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _token(self, token_id: UUID) -> AccessToken:

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from digitalme.api import docs, keys, me, providers, quotas, records, resource, tokens, usage
+from digitalme.api import audit, docs, keys, me, providers, quotas, records, resource, tokens, usage
 
 urlpatterns = [
     path("keys/", keys.Keys.as_view(), name="api_keys"),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("usage/records/<uuid:request_id>/", records.Record.as_view(), name="api_usage_record"),
     path("tokens/", tokens.Tokens.as_view(), name="api_tokens"),
     path("tokens/<uuid:token_id>/", tokens.Token.as_view(), name="api_token"),
+    path("audit/", audit.Audit.as_view(), name="api_audit"),
     path("me/", me.Me.as_view(), name="api_me"),
     path("schema/", docs.Schema.as_view(), name="schema"),
     path("docs/", docs.Docs.as_view(), name="api_docs"),

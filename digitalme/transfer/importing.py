@@ -14,6 +14,8 @@ from django.views.decorators.debug import sensitive_variables
 from apikeys import kept, keys, vault
 from apikeys.models import Credential, KeptKey
 from digitalme.accounts.models import User
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action
 from digitalme.errors import InvalidRequest, NotFound
 from digitalme.transfer import appsettings
 from digitalme.transfer.appsettings import KeyWanted, LimitWanted
@@ -55,8 +57,13 @@ def import_settings(data: bytes, name: str, *, actor: User | None, dry_run: bool
         if dry_run or not run.entries:
             return Imported(notes, None)
         trace = ImportTrace.objects.create(source=name[-255:], entries=list(run.entries.values()), created_at=now)
+        _record(Action.IMPORT_APPLIED, actor, len(trace.entries))
     log.info("Settings imported: trace %s, %s changes", trace.id, len(trace.entries))
     return Imported(notes, trace.id)
+
+
+def _record(action: Action, actor: User | None, count: int) -> None:
+    trail.record(action, target="import", subject="system", actor=actor.pk if actor else None, count=count)
 
 
 class _Place(NamedTuple):
@@ -160,6 +167,7 @@ def undo(trace_id: UUID, *, actor: User | None, force: bool, now: datetime) -> l
         notes = [step.back(actor, now) for step in reversed(steps)]
         trace.undone_at = now
         trace.save(update_fields=["undone_at"])
+        _record(Action.IMPORT_REVERTED, actor, len(trace.entries))
     log.info("Import undone: trace %s", trace.id)
     return notes
 

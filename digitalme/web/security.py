@@ -1,4 +1,4 @@
-"""/settings/security/: access tokens, second factor, password and sessions."""
+"""/settings/security/: access tokens, second factor, password, sessions, and what happened lately."""
 
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from digitalme.accounts import tokens
 from digitalme.accounts.models import AccessToken, User
+from digitalme.web import activity
 from digitalme.web.access import SignedInRequest, page, signed_in
 
 TEMPLATE = "settings/security.html"
@@ -68,6 +69,7 @@ def make_token(request: SignedInRequest) -> HttpResponse:
         name=form.cleaned_data["name"],
         scopes=form.cleaned_data["scopes"],
         lifetime_days=form.lifetime_days(),
+        actor=request.user,
     )
     return page(request, TEMPLATE, _context(request.user, made=made, secret=secret), fragment="tokens")
 
@@ -79,7 +81,7 @@ def revoke_token(request: SignedInRequest, token_id: UUID) -> HttpResponse:
     token = token_for_user(request.user, token_id)
     if request.method != "POST":
         return page(request, TEMPLATE, _context(request.user, revoking=token), fragment="tokens")
-    tokens.revoke(token)
+    tokens.revoke(token, actor=request.user)
     if not request.htmx:
         messages.success(request, f"The token {token.name} is revoked.")
         return redirect("settings_security")
@@ -94,6 +96,7 @@ def _context(user: User, **more: Any) -> dict[str, Any]:
         "totp_on": Authenticator.Type.TOTP in kinds,
         "recovery_codes_on": Authenticator.Type.RECOVERY_CODES in kinds,
         "session_count": UserSession.objects.filter(user=user).count(),
+        "activity": activity.recent(user),
         "now": timezone.now(),
         **more,
     }

@@ -47,6 +47,7 @@ MATRIX = {
     "api_usage_record": Entry("object"),
     "api_tokens": Entry("own", bodies={"post": {"name": ""}}),
     "api_token": Entry("object", bodies={"delete": {}}),
+    "api_audit": Entry("own"),
     "api_me": Entry("own", bodies={"patch": {"name": "x" * 151}}),
     "schema": Entry("public"),
     "api_docs": Entry("public"),

@@ -6,12 +6,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
-from digitalme.accounts import tokens
+from apikeys import keys
+from digitalme.accounts import roles, tokens
 from digitalme.accounts.models import AccessToken, User
-from tests.web.conftest import queries_of
+from digitalme.accounts.roles import Role
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action, ActorKind
+from tests.web.conftest import add_key, queries_of
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -108,4 +113,32 @@ def test_the_number_of_queries_does_not_grow_with_tokens(alice_client: Client, a
     few = queries_of(alice_client, PAGE)
     for number in range(5):
         tokens.issue(user=alice, name=f"token {number}")
-    assert queries_of(alice_client, PAGE) == few <= 8
+    assert queries_of(alice_client, PAGE) == few <= 9
+
+
+def test_recent_activity_says_in_plain_words_what_happened(alice_client: Client, alice: User, bob: User) -> None:
+    credential = add_key(alice)
+    roles.assign(bob, Role.ADMIN)
+    keys.set_active(actor=bob, credential=credential, active=False)
+    alice_client.post(MAKE, FORM, REMOTE_ADDR="203.0.113.9")
+    shown = alice_client.get(PAGE).content.decode().partition('id="activity"')[2]
+    assert "Access token made" in shown
+    assert "by you · from 203.0.113.9" in shown
+    assert "OpenAI key switched off" in shown
+    assert "by an administrator" in shown
+    assert str(bob.pk) not in shown
+    assert shown.index("Access token made") < shown.index("switched off") < shown.index("OpenAI key saved")
+
+
+def test_another_person_s_activity_is_not_shown(charlie_client: Client, alice: User) -> None:
+    add_key(alice)
+    assert "OpenAI key" not in charlie_client.get(PAGE).content.decode()
+
+
+@pytest.mark.parametrize("action", Action)
+def test_every_action_has_words_and_an_icon(alice_client: Client, alice: User, action: Action) -> None:
+    with transaction.atomic():
+        trail.record(action, target=f"user:{alice.pk}", subject=f"user:{alice.pk}", kind=ActorKind.COMMAND)
+    shown = alice_client.get(PAGE).content.decode().partition('id="activity"')[2]
+    assert "<svg" in shown.partition("</li>")[0]
+    assert "." not in action or action.value not in shown

@@ -14,6 +14,8 @@ from django.db import transaction
 from digitalme.accounts import roles
 from digitalme.accounts.models import User
 from digitalme.accounts.roles import Role
+from digitalme.audit import log as trail
+from digitalme.audit.actions import Action
 
 
 class Command(BaseCommand):
@@ -41,11 +43,19 @@ class Command(BaseCommand):
             if tier is not None:
                 user.tier = tier
                 user.save(update_fields=["tier"])
+            _verify(user)
             if options["role"]:
                 roles.assign(user, Role(options["role"]))
-            _verify(user)
+            if options["password_stdin"] and not made:
+                _record(Action.PASSWORD_CHANGED, user)
+            if tier is not None and not made:
+                _record(Action.USER_TIER_CHANGED, user)
         role = roles.role_of(user)
         self.stdout.write(f"{'Created' if made else 'Updated'} {user.email}: {role}, tier {user.tier or 'default'}.")
+
+
+def _record(action: Action, user: User) -> None:
+    trail.record(action, target=f"user:{user.pk}", subject=f"user:{user.pk}")
 
 
 def _address(given: str) -> str:

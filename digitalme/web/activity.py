@@ -1,0 +1,92 @@
+"""What happened to somebody's account lately, in plain words."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from digitalme.accounts.models import User
+from digitalme.audit import reading
+from digitalme.audit.actions import Action
+from digitalme.audit.models import AuditEvent
+from digitalme.errors import DigitalMeError
+from providers import registry
+
+SHOWN = 10
+_KEY, _PERSON, _WARNING = "key-round", "user-round", "triangle-alert"
+_WORDS: dict[Action | None, tuple[str, str]] = {
+    Action.CREDENTIAL_SET: (_KEY, "{provider} key saved"),
+    Action.CREDENTIAL_REMOVED: (_KEY, "{provider} key removed"),
+    Action.CREDENTIAL_DISABLED: (_KEY, "{provider} key switched off"),
+    Action.CREDENTIAL_ENABLED: (_KEY, "{provider} key switched on"),
+    Action.CREDENTIAL_TESTED: (_KEY, "{provider} key tested"),
+    Action.CREDENTIAL_UNREADABLE: (_WARNING, "{provider} key could not be read: enter it again"),
+    Action.SYSTEM_KEY_SET: (_KEY, "{provider} key of the house saved"),
+    Action.SYSTEM_KEY_REMOVED: (_KEY, "{provider} key of the house removed"),
+    Action.TOKEN_ISSUED: ("ticket", "Access token made"),
+    Action.TOKEN_REVOKED: ("ticket", "Access token revoked"),
+    Action.USER_CREATED: (_PERSON, "Account made"),
+    Action.USER_CHANGED: (_PERSON, "Account details changed"),
+    Action.USER_DISABLED: (_PERSON, "Account disabled"),
+    Action.USER_ENABLED: (_PERSON, "Account enabled"),
+    Action.USER_ROLE_CHANGED: (_PERSON, "Role changed"),
+    Action.USER_TIER_CHANGED: (_PERSON, "Tier changed"),
+    Action.ALLOCATION_SET: ("gauge", "Limit changed"),
+    Action.LIMIT_SET: ("gauge", "Limit changed"),
+    Action.LIMIT_REMOVED: ("gauge", "Limit removed"),
+    Action.LOGIN: ("log-in", "Signed in"),
+    Action.LOGIN_FAILED: (_WARNING, "Someone tried to sign in and failed"),
+    Action.LOGIN_CONFIRMED: ("log-in", "Password confirmed"),
+    Action.LOGOUT: ("log-out", "Signed out"),
+    Action.PASSWORD_CHANGED: ("lock-keyhole", "Password changed"),
+    Action.PASSWORD_RESET: ("lock-keyhole", "Password reset by mail"),
+    Action.EMAIL_CONFIRMED: ("mail", "E-mail address confirmed"),
+    Action.EMAIL_CHANGED: ("mail", "E-mail address changed"),
+    Action.SECOND_FACTOR_ADDED: ("smartphone", "Second factor set up"),
+    Action.SECOND_FACTOR_REMOVED: ("smartphone", "Second factor removed"),
+}
+_BY = {
+    "you": "by you",
+    "staff": "by an administrator",
+    "command": "by the server's operator",
+    "task": "by itself",
+    "gateway": "during a call",
+    "visitor": "without being signed in",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One line of the list."""
+
+    icon: str
+    sentence: str
+    by: str
+    address: str
+    at: datetime
+
+
+def recent(user: User) -> list[Activity]:
+    """Return the latest things that the person did or that were done to what is theirs, newest first."""
+    return [_line(event, user) for event in reading.concerning(user.pk)[:SHOWN]]
+
+
+def _line(event: AuditEvent, user: User) -> Activity:
+    icon, words = _WORDS.get(_action(event), ("circle-dot", _said(event.action)))
+    seen = reading.seen_by(event, user.pk)
+    return Activity(icon, words.format(provider=_provider(event)), _BY.get(seen.by, ""), seen.address, event.at)
+
+
+def _action(event: AuditEvent) -> Action | None:
+    return Action(event.action) if event.action in list(Action) else None
+
+
+def _said(action: str) -> str:
+    """Words for what has none of its own: "master_key.promoted" becomes "Master key promoted"."""
+    return action.replace(".", " ").replace("_", " ").capitalize()
+
+
+def _provider(event: AuditEvent) -> str:
+    slug = str(event.facts.get("provider", ""))
+    try:
+        return registry.get(slug).name
+    except DigitalMeError:
+        return slug
