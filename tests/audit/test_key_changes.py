@@ -1,13 +1,15 @@
 """Every change of a key is in the trail, or did not happen; no key is."""
 
+import base64
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from apikeys import checks, keys, unreadable
-from apikeys.models import Credential
+from apikeys import checks, keys, masters, rotation, unreadable
+from apikeys.models import Credential, HouseKey
 from apikeys.vault import CredentialUnreadable
 from digitalme.accounts.models import Team, User
 from digitalme.audit.models import AuditEvent
@@ -126,6 +128,20 @@ def test_t47_the_page_says_so_and_changes_nothing(
     assert answer.status_code == 503
     assert "could not be written down" in answer.content.decode()
     assert rows() == before
+
+
+@pytest.mark.parametrize("step", [rotation.promote, rotation.retire])
+def test_t47_no_step_of_a_rotation_is_taken_without_the_trail(
+    step: Callable[[str], bool], settings: Any, request: pytest.FixtureRequest
+) -> None:
+    one, two = (base64.b64encode(os.urandom(32)).decode() for _ in range(2))
+    settings.DIGITALME_MASTER_KEYS = f"k1:{one},k2:{two}"
+    masters.verify()
+    before = list(HouseKey.objects.order_by("pk").values())
+    request.getfixturevalue("refused")
+    with pytest.raises(AuditUnavailable, match="could not be written down"):
+        step("k2")
+    assert list(HouseKey.objects.order_by("pk").values()) == before
 
 
 # --- T04: a key that does not open is in the trail --------------------------------------------------
