@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench import load, processes, stage, vault
+from bench import load, processes, rotation, stage, vault
 from bench.stage import Place
 from tests import servers
 
@@ -171,6 +171,7 @@ def run(chosen: argparse.Namespace) -> int:
         plain = interleaved(places, (1, 16, 64), chosen.rounds, chosen.seconds, stream=False)
         streams = interleaved(places, (1, 64), chosen.rounds, max(chosen.seconds, 2.0), stream=True)
         sealing = json.loads(_output(["-m", "bench.vault", "--json"], environ))
+        rotated = json.loads(_output(["-m", "bench.rotation", "--json", "--keys", str(chosen.rotated)], environ))
         print_table(f"Plain calls (driven by {load.best_driver(streams=False)})", plain, stream=False)
         print_table("Streams of 54 events, 10 ms apart (driven by asyncio)", streams, stream=True)
         ledger = stage.manage(environ, "check_ledger")
@@ -178,7 +179,7 @@ def run(chosen: argparse.Namespace) -> int:
     if proxy is None:
         print("\nnginx is not installed: no ratio to it.")
     print()
-    found = [*verdicts(plain, sealing), (not log, "the server logged no warning")]
+    found = [*verdicts(plain, sealing), *rotation.verdicts(rotated), (not log, "the server logged no warning")]
     for holds, sentence in found:
         print(f"  {'holds ' if holds else 'MISSED'}  {sentence}")
     print(f"  ledger  {ledger or 'exact'}")
@@ -197,6 +198,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.gateway", description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="the figures are medians over these (3)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one run (3)")
+    parser.add_argument(
+        "--rotated", type=int, default=rotation.KEYS, help=f"keys sealed anew with another master ({rotation.KEYS})"
+    )
     parser.add_argument("--key", choices=("own", "house"), default="own", help="whose key pays (own)")
     if reason := servers.postgres_missing():
         print(f"{reason}: the figures are of the ledger on PostgreSQL.")

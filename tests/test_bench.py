@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from bench import gateway, load, processes, stage, vault
+from bench import gateway, load, processes, rotation, stage, vault
 from bench.stage import Place
 
 
@@ -105,3 +105,18 @@ def test_the_promises_of_the_vault_are_its_own() -> None:
 def test_figures_are_medians_but_errors_add_up() -> None:
     middle = gateway.median([figures(1, errors=1), figures(9, errors=2), figures(5)])
     assert (middle.rate, middle.errors) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        ({}, []),
+        ({"seconds": 61}, ["1,000 keys sealed anew in 61 s"]),
+        ({"failed": 1}, ["9 reads meanwhile, 1 of them failed (none)"]),
+        ({"reads": 0}, ["0 reads meanwhile, 0 of them failed (none)"]),
+        ({"left": 3}, ["3 keys left with the former master (none)"]),
+    ],
+)
+def test_a_rotation_that_is_slow_or_loses_something_is_said(change: dict[str, float], missed: list[str]) -> None:
+    seen: dict[str, float] = {"keys": 1000, "seconds": 59, "reads": 9, "failed": 0, "left": 0} | change
+    assert [sentence.split(":")[0] for holds, sentence in rotation.verdicts(seen) if not holds] == missed

@@ -37,6 +37,7 @@ def house(db: None, settings: Any) -> Callable[[str], None]:
         settings.DIGITALME_MASTER_KEYS = masters_
         masters.verify()
 
+    KeyHolder.objects.all().delete()  # web processes that other tests keep running
     give(OLD)
     return give
 
