@@ -1,7 +1,7 @@
 """Ask a provider whether it accepts a key, and remember what it said about a stored one."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
@@ -55,9 +55,20 @@ def _remember(credential: Credential, outcome: Outcome, actor: User | None, now:
     if status := _STATUS.get(outcome.category):
         facts: dict[str, Any] = {"status": status, "status_detail": outcome.message[:_DETAIL_LENGTH]}
         facts["last_validated_at"] = now
+        if (end := _end(outcome.detail.get("expires"))) is not None:
+            facts["expires_at"] = end
         if Credential.objects.filter(id=credential.id, version=credential.version).update(**facts):
             credential.refresh_from_db(fields=list(facts))
     keys.record("tested", credential, actor, category=outcome.category)
+
+
+def _end(told: object) -> datetime | None:
+    """Return when a provider says that the key expires, if it does and it can be read."""
+    try:
+        end = datetime.fromisoformat(str(told).replace(" UTC", "+00:00"))
+    except ValueError:
+        return None
+    return end if end.tzinfo else end.replace(tzinfo=UTC)
 
 
 @sensitive_variables("fields")

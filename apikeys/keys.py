@@ -5,6 +5,7 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -13,9 +14,10 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys import keyring, masters, vault
+from apikeys import keyring, masters, resolution, terms, vault
 from apikeys.models import Credential, OwnerSalt
-from apikeys.vault import Context
+from apikeys.terms import Terms
+from apikeys.vault import Context, CredentialUnreadable
 from digitalme import logs
 from digitalme.accounts.models import User
 from digitalme.audit import log as trail
@@ -27,7 +29,6 @@ from providers.secrets import Secret
 
 MIN_LENGTH_FOR_HINT = 20
 HINT_LENGTH = 4
-MAX_NAME_LENGTH = 100
 
 log = logging.getLogger(__name__)
 
@@ -69,29 +70,51 @@ def set_key(
     fields: Mapping[str, str],
     label: str = "",
     display_name: str = "",
+    expires_at: datetime | None = None,
+    rotate_by: date | None = None,
+    keep: bool = False,
 ) -> Credential:
     """Add the owner's key for a provider, or replace it under the same id; the very next call uses it.
 
-    `actor` is who does it, None for the command line. Raises InvalidKeyFormat, which never has the
-    value, for a field that cannot be what the provider gives out (data["field"] names it),
-    InvalidRequest for unknown fields, a label, or a provider that needs no key, and AuditUnavailable,
-    as every change here, if it cannot be written down: then nothing has changed.
+    `actor` is who does it, None for the command line; with `keep`, required secrets that are left empty stay
+    as they are stored. The `same_as` of what is returned tells whether this owner had the same secret
+    here already. Raises InvalidKeyFormat, which never has the value, for a field that cannot be what
+    the provider gives out (data["field"] names it), InvalidRequest for unknown fields, a label or terms
+    that cannot be, or a provider that needs no key, and AuditUnavailable, as every change here, if it
+    cannot be written down: then nothing has changed.
     """
-    secrets = checked(provider, fields)
-    if label:
-        raise InvalidRequest(f"{provider.name} takes one key per owner, without a label.")
-    if len(display_name) > MAX_NAME_LENGTH:
-        raise InvalidRequest(f"The name of a key has up to {MAX_NAME_LENGTH} characters.")
+    terms.check_label(provider, label)
+    agreed = Terms(display_name, expires_at, rotate_by)
+    terms.check(agreed, now=timezone.now())
+    kept = _kept(owner, provider, label, fields) if keep else {}
+    secrets = checked(provider, fields, kept)
     salt = _salt(owner)
     vault.warm_up(str(owner), bytes(salt.salt))
-    credential = _store(actor, owner, salt, provider, secrets, display_name)
+    credential = _store(actor, owner, salt, provider, label, secrets, agreed)
     log.info("Key set: %s", _facts(credential, actor))
     return credential
 
 
+def _kept(owner: Owner, provider: Provider, label: str, fields: Mapping[str, str]) -> dict[str, Secret]:
+    """Return the stored secret fields for which nothing is given. One that does not open is asked for anew."""
+    stored = Credential.objects.filter(**owner.columns, provider=provider.slug, label=label).first()
+    wanted = [one.name for one in provider.manifest.fields if one.secret and one.required]
+    empty = [name for name in wanted if not fields.get(name, "").strip()]
+    if stored is None or not empty:
+        return {}
+    try:
+        opened = resolution.unseal(resolution.resolved(stored))
+    except CredentialUnreadable:
+        return {}
+    return {name: opened[name] for name in empty if name in opened}
+
+
 @sensitive_variables("fields", "found")
-def checked(provider: Provider, fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return the fields as secrets, each of them clean and of the provider's form. Raises as set_key."""
+def checked(
+    provider: Provider, fields: Mapping[str, str], kept: Mapping[str, Secret] | None = None
+) -> dict[str, Secret]:
+    """Return the fields as secrets, each of them clean and of the provider's form; those in `kept` are
+    taken as they are. Raises as set_key."""
     if not provider.needs_key:
         raise InvalidRequest(f"{provider.name} needs no key.")
     known = [field.name for field in provider.manifest.fields]
@@ -99,6 +122,9 @@ def checked(provider: Provider, fields: Mapping[str, str]) -> dict[str, Secret]:
         raise InvalidRequest(f"A key of {provider.name} has these fields and no others: {', '.join(known)}.")
     found = {}
     for field in provider.manifest.fields:
+        if kept and field.name in kept:
+            found[field.name] = kept[field.name]
+            continue
         logs.watch(fields.get(field.name, "").strip())
         if not field.required and not fields.get(field.name, "").strip():
             continue
@@ -123,13 +149,14 @@ def _store(
     owner: Owner,
     salt: OwnerSalt,
     provider: Provider,
+    label: str,
     secrets: Mapping[str, Secret],
-    display_name: str,
+    agreed: Terms,
 ) -> Credential:
     # The salt's row stands for the owner: of two changes at once the second waits here and then sees
     # the first, also where there was no key to lock before.
     OwnerSalt.objects.select_for_update().get(owner=salt.owner)
-    place: dict[str, Any] = {**owner.columns, "provider": provider.slug, "label": ""}
+    place: dict[str, Any] = {**owner.columns, "provider": provider.slug, "label": label}
     credential = Credential.objects.filter(**place).first() or Credential(**place, version=0)
     credential.version += 1
     credential.salt = salt
@@ -137,13 +164,22 @@ def _store(
     credential.key_id = masters.sealing_id()
     credential.sealed = {name: _sealed(credential, name, secret) for name, secret in secrets.items()}
     main = provider.manifest.main(secrets)
-    credential.fingerprint = vault.fingerprint(f"owner:{owner}", provider.slug, main)
-    credential.fingerprint_key_id = keyring.ring().fingerprint_id
+    fingerprint, fingerprint_id = (
+        vault.fingerprint(f"owner:{owner}", provider.slug, main),
+        keyring.ring().fingerprint_id,
+    )
+    alike = Credential.objects.filter(
+        **owner.columns, provider=provider.slug, fingerprint=fingerprint, fingerprint_key_id=fingerprint_id
+    )
+    credential.same_as = min(alike, key=lambda one: one.id != credential.id, default=None)
+    credential.fingerprint, credential.fingerprint_key_id = fingerprint, fingerprint_id
     credential.hint = hint(main)
-    credential.display_name = display_name or credential.display_name
+    credential.display_name = agreed.display_name or credential.display_name
     credential.is_active = True
     credential.status, credential.status_detail = Credential.Status.UNKNOWN, ""
-    credential.last_validated_at = credential.expires_at = credential.rotate_by = None
+    credential.last_validated_at = credential.reminded_days = None
+    credential.expires_at = agreed.expires_at
+    credential.rotate_by = agreed.rotate_by or terms.rotation_day(timezone.now().date())
     credential.save()
     record("set", credential, actor)
     return credential
@@ -161,6 +197,63 @@ def hint(secret: Secret) -> str:
     """Return the last four characters of a long key; of a short one, which may be a password, nothing."""
     value = secret.reveal()
     return value[-HINT_LENGTH:] if len(value) >= MIN_LENGTH_FOR_HINT else ""
+
+
+@transaction.atomic
+def change_terms(
+    *,
+    actor: User | None,
+    credential: Credential,
+    provider: Provider,
+    label: str | None = None,
+    agreed: Terms,
+) -> None:
+    """Give a stored key another name, end, day of replacement or label; its secret and version stay, so
+    running calls go on. Raises InvalidRequest, also if another key of the owner has the label."""
+    label = credential.label if label is None else label
+    terms.check_label(provider, label)
+    unchanged = Terms(agreed.display_name, *_ends_changed(credential, agreed))
+    terms.check(unchanged, now=timezone.now())
+    others = Credential.objects.filter(
+        user=credential.user_id, team=credential.team_id, is_system=credential.is_system, provider=provider.slug
+    )
+    OwnerSalt.objects.select_for_update().get(owner=credential.salt_id)
+    if others.exclude(id=credential.id).filter(label=label).exists():
+        raise InvalidRequest("Another key has this label. Choose another one.", field="label")
+    facts = {
+        "label": label,
+        "display_name": agreed.display_name,
+        "expires_at": agreed.expires_at,
+        "rotate_by": agreed.rotate_by,
+        "reminded_days": None,
+        "updated_at": timezone.now(),
+    }
+    Credential.objects.filter(id=credential.id).update(**facts)
+    credential.refresh_from_db(fields=list(facts))
+    record("changed", credential, actor)
+    log.info("Key's terms changed: %s", _facts(credential, actor))
+
+
+def _ends_changed(credential: Credential, agreed: Terms) -> tuple[datetime | None, date | None]:
+    """Return the ends that are new: one that is over may stay as it is."""
+    return (
+        None if agreed.expires_at == credential.expires_at else agreed.expires_at,
+        None if agreed.rotate_by == credential.rotate_by else agreed.rotate_by,
+    )
+
+
+@sensitive_variables("opened")
+def plain_fields(credential: Credential, provider: Provider) -> dict[str, str]:
+    """Return the fields of a stored key that are no secrets, to be shown to its owner. One that does not open
+    has none."""
+    shown = [one.name for one in provider.manifest.fields if not one.secret]
+    if not shown:
+        return {}
+    try:
+        opened = resolution.unseal(resolution.resolved(credential))
+    except CredentialUnreadable:
+        return {}
+    return {name: opened[name].reveal() for name in shown if name in opened}
 
 
 @transaction.atomic
@@ -188,14 +281,14 @@ def keys_of(user: User) -> QuerySet[Credential]:
     return Credential.objects.filter(user=user).order_by("provider", "label")
 
 
-def credential_for(user: User, slug: str) -> Credential | None:
+def credential_for(user: User, slug: str, label: str = "") -> Credential | None:
     """Return a person's own key for a provider; anybody else's does not exist."""
-    return keys_of(user).filter(provider=slug, label="").first()
+    return keys_of(user).filter(provider=slug, label=label).first()
 
 
-def key_of(user: User, slug: str) -> Credential:
+def key_of(user: User, slug: str, label: str = "") -> Credential:
     """Return a person's own key for a provider. Raises KeyNotFound."""
-    credential = credential_for(user, slug)
+    credential = credential_for(user, slug, label)
     if credential is None:
         raise KeyNotFound("You have no key of your own for this provider.")
     return credential

@@ -56,6 +56,14 @@ class Credential(models.Model):
     last_validated_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     rotate_by = models.DateField(null=True, blank=True)
+    last_use = models.JSONField(
+        null=True, editable=False, help_text="Of the last use: operation, model, token's id, network it came from."
+    )
+    reminded_days = models.PositiveSmallIntegerField(
+        null=True, editable=False, help_text="How many days before its end the last reminder was due."
+    )
+    # Set by keys.set_key: the stored key of the same owner with the same secret, itself if nothing changed.
+    same_as: "Credential | None" = None
 
     class Meta:
         constraints = [

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from django.conf import settings
 from apikeys import vault
 from apikeys.models import Credential
 from apikeys.vault import Context, CredentialUnreadable
-from digitalme.database import among, as_uuid, parameters, prepared_cursor
+from digitalme.database import among, as_time, as_uuid, parameters, prepared_cursor
 from providers import auth, registry
 from providers.secrets import Secret
 
@@ -55,10 +55,15 @@ class ResolvedKey:
     salt: bytes | None = None
     destination: tuple[str, ...] = ()
     plain_env: bool = False
+    # When its life ended, if it did; such a key serves nothing.
+    expired_at: datetime | None = None
 
 
 # Each branch finds its rows by an index; one statement with OR over all owners would read the table.
-_COLUMNS = "c.id, c.team_id, c.provider, c.version, c.sealed, c.destination, c.is_active, s.owner, s.salt"
+_COLUMNS = (
+    "c.id, c.team_id, c.provider, c.version, c.sealed, c.destination, c.is_active, s.owner, s.salt,"
+    " c.label, c.expires_at"
+)
 _SALTED = "JOIN apikeys_ownersalt s ON s.owner = c.salt_id"
 _RANKS = (KeySource.USER, KeySource.TEAM, KeySource.SYSTEM)
 
@@ -68,19 +73,21 @@ _Quality = tuple[int, bool, Any]
 
 
 def resolve(wanted: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], ResolvedKey]:
-    """Return the key for each (user id, provider) that has one, in one statement.
+    """Return the key for each (user id, place) that has one, in one statement; a place is a provider, or
+    `provider/label` where an owner keeps several.
 
     Who has switched their own key off has none: the house does not step in unasked. The same holds
     for a team's key, and for the house's row, which comes before its key in the environment. Of
-    several teams' keys an active one serves, of these the oldest.
+    several teams' keys one that serves is taken, of these the oldest. One that expired is found as such.
     """
     if not wanted:
         return {}
     users = list({user for user, _ in wanted})
+    places = {place: place.partition("/")[::2] for _, place in wanted}
     best: dict[tuple[Any, str], tuple[_Quality, tuple[Any, ...]]] = {}
-    for row in _rows(users, list({provider for _, provider in wanted})):
-        place = (row[1], row[4])
-        quality = (row[0], not row[8], row[2])
+    for row in _rows(users, {slug for slug, _ in places.values()}, {label for _, label in places.values()}):
+        place = (row[1], f"{row[4]}/{row[11]}" if row[11] else row[4])
+        quality = (row[0], not row[8] or _expired(row) is not None, row[2])
         if place not in best or quality < best[place][0]:
             best[place] = (quality, row)
     stored_id_of = dict(zip(users, parameters(users), strict=True))
@@ -155,16 +162,19 @@ def versions(credential_ids: Collection[UUID]) -> dict[UUID, int]:
     return {found: version for credential_id, version in rows if (found := as_uuid(credential_id))}
 
 
-def touch(credential_ids: Collection[UUID], *, now: datetime) -> None:
-    """Note that these credentials were used."""
-    Credential.objects.filter(id__in=credential_ids).update(last_used_at=now)
+def touch(uses: Mapping[UUID, Mapping[str, str]], *, now: datetime) -> None:
+    """Note that these credentials were used, and by what, in one statement."""
+    used = [Credential(id=one, last_used_at=now, last_use=dict(by)) for one, by in uses.items()]
+    Credential.objects.bulk_update(used, ["last_used_at", "last_use"])
 
 
-def _rows(users: list[UUID], providers: list[str]) -> list[tuple[Any, ...]]:
+def _rows(users: list[UUID], providers: Collection[str], labels: Collection[str]) -> list[tuple[Any, ...]]:
     """Read all keys that could serve: rank of the source, user (none for the house's), then _COLUMNS."""
     someone, user_ids = among(users)
     named, slugs = among(providers)
-    those = f"c.label = '' AND c.provider {named}"
+    called, names = among(labels)
+    those = f"c.provider {named} AND c.label {called}"
+    chosen = [*slugs, *names]
     with prepared_cursor() as cursor:
         cursor.execute(
             f"SELECT 0, c.user_id, {_COLUMNS} FROM apikeys_credential c {_SALTED}"  # noqa: S608 (constants)
@@ -172,7 +182,7 @@ def _rows(users: list[UUID], providers: list[str]) -> list[tuple[Any, ...]]:
             f" UNION ALL SELECT 1, m.user_id, {_COLUMNS} FROM accounts_membership m"
             f" JOIN apikeys_credential c ON c.team_id = m.team_id {_SALTED} WHERE m.user_id {someone} AND {those}"
             f" UNION ALL SELECT 2, NULL, {_COLUMNS} FROM apikeys_credential c {_SALTED} WHERE c.is_system AND {those}",
-            [*user_ids, *slugs, *user_ids, *slugs, *slugs],
+            [*user_ids, *chosen, *user_ids, *chosen, *chosen],
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
@@ -180,7 +190,7 @@ def _rows(users: list[UUID], providers: list[str]) -> list[tuple[Any, ...]]:
 
 def _stored(row: tuple[Any, ...]) -> ResolvedKey | None:
     """Return the row as a key, or nothing if it is switched off."""
-    rank, _, credential_id, team_id, provider, version, sealed, destination, active, owner, salt = row
+    rank, _, credential_id, team_id, provider, version, sealed, destination, active, owner, salt = row[:11]
     if not active:
         return None
     return ResolvedKey(
@@ -193,7 +203,14 @@ def _stored(row: tuple[Any, ...]) -> ResolvedKey | None:
         sealed=_texts(_json(sealed)),
         salt=bytes(salt),
         destination=_stored_origins(destination),
+        expired_at=_expired(row),
     )
+
+
+def _expired(row: tuple[Any, ...]) -> datetime | None:
+    """Return when the row's key expired, if it has."""
+    end = as_time(row[12])
+    return end if end is not None and end <= datetime.now(UTC) else None
 
 
 def _from_environment(provider: str) -> ResolvedKey | None:

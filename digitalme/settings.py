@@ -185,6 +185,10 @@ ACCOUNT_SESSION_REMEMBER = True
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "DigitalMe"
 
+# --- Keys -------------------------------------------------------------------------------------
+
+ROTATE_KEYS_AFTER_DAYS = env.number("DIGITALME_ROTATE_KEYS_AFTER_DAYS", 0)  # 0: only where a day is set by hand
+
 # --- Language, time, files --------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"

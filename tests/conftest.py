@@ -13,7 +13,8 @@ from pytest_django import DjangoDbBlocker
 from apikeys import keyring
 from digitalme.accounts.models import Membership, Team, User
 from digitalme.audit import triggers
-from tests import servers
+from providers.registry import Provider
+from tests import servers, several
 
 PASSWORD = "correct horse battery staple"
 
@@ -103,6 +104,12 @@ def bob_client(bob: User) -> Client:
 def charlie_client(charlie: User) -> Client:
     """A browser in which charlie is signed in."""
     return _signed_in(charlie)
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> Provider:
+    """A provider of which an owner may keep several keys, each of a name and a password."""
+    return several.install(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,17 @@
 """/api/v1/keys/: the caller's own keys. A key goes in and never comes out."""
 
 from typing import Any
+from uuid import UUID
 
 from django.views.decorators.debug import sensitive_variables
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apikeys import checks, keys
 from apikeys.models import Credential
+from apikeys.terms import Terms
 from digitalme.accounts.models import User
 from digitalme.api import throttles
 from digitalme.api.providers import provider_named
@@ -21,17 +23,31 @@ from providers.validation import Category
 SHOWN_OF_FINGERPRINT = 10
 
 
+class LastUseSerializer(serializers.Serializer[Any]):
+    """What a key served last."""
+
+    operation = serializers.CharField()
+    model = serializers.CharField(allow_blank=True)
+    token = serializers.CharField(allow_blank=True, help_text="The id of the access token.")
+    network = serializers.CharField(allow_blank=True, help_text="Where the call came from, to /24 or /48.")
+
+
 class KeySerializer(serializers.ModelSerializer[Credential]):
     """What is told about a key."""
 
     hint = serializers.CharField(help_text="The last four characters of a long key, else empty.")
     fingerprint = serializers.SerializerMethodField(help_text="The same for the same key: tells two keys apart.")
+    label = serializers.CharField(  # type: ignore[assignment]
+        help_text="Which of several keys; it follows the provider in the gateway's path. Mostly empty."
+    )
+    last_use = LastUseSerializer(allow_null=True)
 
     class Meta:
         model = Credential
         fields = (
             "id",
             "provider",
+            "label",
             "display_name",
             "hint",
             "fingerprint",
@@ -42,8 +58,10 @@ class KeySerializer(serializers.ModelSerializer[Credential]):
             "created_at",
             "updated_at",
             "last_used_at",
+            "last_use",
             "last_validated_at",
             "expires_at",
+            "rotate_by",
         )
         read_only_fields = fields
 
@@ -69,6 +87,8 @@ class KeyInput(serializers.Serializer[Any]):
     fields_ = SecretFields(required=False, write_only=True)
     key = serializers.CharField(required=False, write_only=True, trim_whitespace=False, help_text="The first field.")
     display_name = serializers.CharField(required=False, max_length=100, allow_blank=True)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    rotate_by = serializers.DateField(required=False, allow_null=True)
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         """Name the member `fields`, which as an attribute is the serializer's own."""
@@ -81,7 +101,35 @@ class KeyInput(serializers.Serializer[Any]):
             raise serializers.ValidationError("Send either fields or key.")
         first = [field.name for field in provider.manifest.fields[:1]]
         fields = attrs["fields"] if "fields" in attrs else dict.fromkeys(first, attrs["key"])
-        return {"fields": fields, "display_name": attrs.get("display_name", "")}
+        attrs.pop("key", None)
+        return {**attrs, "fields": fields}
+
+
+class SetKeySerializer(KeySerializer):
+    """A key that was set, and whether it was there before."""
+
+    same_as = serializers.SerializerMethodField(
+        help_text="The id of your key of this provider that is the same one, if you had it already; else null."
+    )
+
+    class Meta:
+        model = Credential
+        fields: Any = (*KeySerializer.Meta.fields, "same_as")
+        read_only_fields = fields
+
+    def get_same_as(self, credential: Credential) -> UUID | None:
+        """The key of the same owner that is the same one."""
+        return credential.same_as.id if credential.same_as else None
+
+
+class TermsInput(serializers.Serializer[Any]):
+    """What of a stored key may be changed without entering it again."""
+
+    label = serializers.CharField(required=False, max_length=63, allow_blank=True)  # type: ignore[assignment]
+    display_name = serializers.CharField(required=False, max_length=100, allow_blank=True)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    rotate_by = serializers.DateField(required=False, allow_null=True)
+    is_active = serializers.BooleanField(required=False)
 
 
 class OutcomeSerializer(serializers.Serializer[Any]):
@@ -93,10 +141,10 @@ class OutcomeSerializer(serializers.Serializer[Any]):
     latency_ms = serializers.IntegerField()
 
 
-def own_key(user: User, slug: str) -> Credential:
+def own_key(user: User, slug: str, label: str = "") -> Credential:
     """Return the user's own key. Raises KeyNotFound; anybody else's does not exist."""
     provider = provider_named(slug)
-    credential = keys.credential_for(user, provider.slug)
+    credential = keys.credential_for(user, provider.slug, label)
     if credential is None:
         raise KeyNotFound(f"You have no {provider.name} key of your own.")
     return credential
@@ -115,34 +163,56 @@ class Key(Resource):
     """The caller's key for one provider."""
 
     @extend_schema(operation_id="keys_retrieve", responses=KeySerializer)
-    def get(self, request: Request, provider: str) -> Response:
+    def get(self, request: Request, provider: str, label: str = "") -> Response:
         """Tell about the key."""
-        return Response(KeySerializer(own_key(self.user, provider)).data)
+        return Response(KeySerializer(own_key(self.user, provider, label)).data)
 
     @sensitive_variables("given")
     @extend_schema(
         operation_id="keys_set",
         request=KeyInput,
         responses={
-            200: OpenApiResponse(KeySerializer, description="Replaced."),
-            201: OpenApiResponse(KeySerializer, description="Added."),
+            200: OpenApiResponse(SetKeySerializer, description="Replaced."),
+            201: OpenApiResponse(SetKeySerializer, description="Added."),
         },
     )
-    def put(self, request: Request, provider: str) -> Response:
-        """Add the key, or replace it; the very next call uses it."""
+    def put(self, request: Request, provider: str, label: str = "") -> Response:
+        """Add the key, or replace it; the very next call uses it, and calls that run on the old one end."""
         where = provider_named(provider)
         given = KeyInput(data=request.data, context={"provider": where})
         given.is_valid(raise_exception=True)
         credential = keys.set_key(
-            actor=self.user, owner=keys.Owner("user", self.user.pk), provider=where, **given.validated_data
+            actor=self.user,
+            owner=keys.Owner("user", self.user.pk),
+            provider=where,
+            label=label,
+            **given.validated_data,
         )
         answered = status.HTTP_201_CREATED if credential.version == 1 else status.HTTP_200_OK
-        return Response(KeySerializer(credential).data, status=answered)
+        return Response(SetKeySerializer(credential).data, status=answered)
+
+    @extend_schema(operation_id="keys_change", request=TermsInput, responses=KeySerializer)
+    def patch(self, request: Request, provider: str, label: str = "") -> Response:
+        """Change what goes with the key: label, name, ends, whether it is switched on. The key itself stays."""
+        credential = own_key(self.user, provider, label)
+        given = TermsInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        wanted = dict(given.validated_data)
+        active = wanted.pop("is_active", credential.is_active)
+        if wanted:
+            stored = {name: getattr(credential, name) for name in ("display_name", "expires_at", "rotate_by")}
+            named = wanted.pop("label", None)
+            agreed = Terms(**{**stored, **wanted})
+            where = provider_named(provider)
+            keys.change_terms(actor=self.user, credential=credential, provider=where, label=named, agreed=agreed)
+        if active != credential.is_active:
+            keys.set_active(actor=self.user, credential=credential, active=active)
+        return Response(KeySerializer(credential).data)
 
     @extend_schema(operation_id="keys_remove", responses={204: None})
-    def delete(self, request: Request, provider: str) -> Response:
-        """Remove the key."""
-        keys.remove(actor=self.user, credential=own_key(self.user, provider))
+    def delete(self, request: Request, provider: str, label: str = "") -> Response:
+        """Remove the key; calls that run on it end."""
+        keys.remove(actor=self.user, credential=own_key(self.user, provider, label))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -152,7 +222,22 @@ class KeyTest(Resource):
     throttle_classes = (throttles.KeyTests,)
 
     @extend_schema(operation_id="keys_test", request=None, responses=OutcomeSerializer)
-    def post(self, request: Request, provider: str) -> Response:
+    def post(self, request: Request, provider: str, label: str = "") -> Response:
         """Ask the provider whether it accepts the key; it costs nothing."""
-        outcome = checks.test_credential(own_key(self.user, provider))
+        outcome = checks.test_credential(own_key(self.user, provider, label))
         return Response(OutcomeSerializer(outcome).data)
+
+
+@extend_schema_view(
+    get=extend_schema(operation_id="labelled_keys_retrieve"),
+    put=extend_schema(operation_id="labelled_keys_set"),
+    patch=extend_schema(operation_id="labelled_keys_change"),
+    delete=extend_schema(operation_id="labelled_keys_remove"),
+)
+class LabelledKey(Key):
+    """One of the caller's keys for a provider of which they may keep several."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="labelled_keys_test"))
+class LabelledKeyTest(KeyTest):
+    """A test of one of several keys."""

@@ -54,6 +54,13 @@ class Call:
     estimate: Estimate = NOTHING
     tag: str = ""
     problem: DigitalMeError | None = None
+    label: str = ""
+    address: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the key for it is looked for: at the provider, under the label if it names one."""
+        return f"{self.slug}/{self.label}" if self.label else self.slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,7 @@ def _admit(calls: Sequence[Call], now: datetime) -> list[Admitted | DigitalMeErr
 
 def _wanted(calls: Sequence[Call], people: dict[str, Identity]) -> set[tuple[UUID, str]]:
     return {
-        (who.user_id, call.slug)
+        (who.user_id, call.place)
         for call in calls
         if call.provider and call.provider.needs_key and not call.problem and (who := people.get(call.token_digest))
     }
@@ -133,10 +140,18 @@ def _key_for(call: Call, who: Identity | None, keys: dict[tuple[UUID, str], Reso
         raise call.problem or InvalidRequest("This call names no provider.")
     if not call.provider.needs_key:
         return None
-    key = keys.get((who.user_id, call.slug))
+    key = keys.get((who.user_id, call.place))
     if key is None:
+        named = f" with the label '{call.label}'" if call.label else ""
         raise KeyNotFound(
-            f"There is no usable {call.provider.name} key. Add your own at {settings.SITE_URL}/settings/api/."
+            f"There is no usable {call.provider.name} key{named}. Add your own at {settings.SITE_URL}/settings/api/."
+        )
+    if key.expired_at is not None:
+        whose = {KeySource.USER: "Your", KeySource.TEAM: "Your team's", KeySource.SYSTEM: "The house's"}[key.source]
+        raise KeyNotFound(
+            f"{whose} {call.provider.name} key expired on {key.expired_at:%Y-%m-%d}. Replace it, or change its "
+            f"expiry, at {settings.SITE_URL}/settings/api/.",
+            reason="expired",
         )
     if key.source is KeySource.SYSTEM and not call.operation.system:
         raise KeyNotFound(

@@ -15,6 +15,7 @@ from urllib.parse import unquote, unquote_to_bytes
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
+from apikeys import terms
 from digitalme.accounts import tokens
 from digitalme.database import uuid7
 from digitalme.errors import DigitalMeError, InvalidRequest, NotFound, Unauthenticated
@@ -170,6 +171,7 @@ class _Arrival:
     problem: DigitalMeError | None = None
     body: bytes | None = None
     came_in: Inlet | None = None
+    label: str = ""
 
 
 def _arrive(scope: Scope, headers: Mapping[bytes, bytes]) -> _Arrival:
@@ -180,7 +182,9 @@ def _arrive(scope: Scope, headers: Mapping[bytes, bytes]) -> _Arrival:
         provider = registry.get(slug)
     except NotFound as found:
         problem = found
-    return _Arrival(slug, provider, f"/{rest}", _upstream_path(scope, slug), _token_digest(headers), problem)
+    label, path = terms.label_in(provider, f"/{rest}") if provider else ("", f"/{rest}")
+    target = _upstream_path(scope, f"{slug}/{label}" if label else slug)
+    return _Arrival(slug, provider, path, target, _token_digest(headers), problem, label=label)
 
 
 async def _look_further(
@@ -248,9 +252,11 @@ async def _read(
         estimate=estimate,
         tag=_text(headers, b"x-digitalme-tag")[:MAX_TAG],
         problem=problem,
+        label=arrival.label,
+        address=(scope.get("client") or ("",))[0],
     )
     rewritten = provider is not None and provider.manifest.rewrite is not None
-    base = _site(scope["scheme"], _text(headers, b"host")) + PREFIX + arrival.slug if rewritten else ""
+    base = _site(scope["scheme"], _text(headers, b"host")) + PREFIX + call.place if rewritten else ""
     return call, Request(scope["method"], arrival.target, scope["headers"], body or b"", parsed, arrival.came_in, base)
 
 

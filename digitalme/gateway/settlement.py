@@ -1,5 +1,6 @@
 """What a call came to: its record and its ledger entry, in one transaction for many calls."""
 
+import ipaddress
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -192,8 +193,29 @@ _last_use = _LastUse()
 
 def _touch(outcomes: Sequence[Outcome], now: datetime) -> None:
     used_tokens = _last_use.due(outcome.admitted.hold.token_id for outcome in outcomes)
-    used_keys = _last_use.due(outcome.admitted.hold.credential_id for outcome in outcomes)
+    by_key = {outcome.admitted.hold.credential_id: outcome.admitted for outcome in outcomes}
+    used_keys = _last_use.due(by_key)
     if used_tokens:
         tokens.touch(used_tokens, now=now)
     if used_keys:
-        resolution.touch(used_keys, now=now)
+        resolution.touch({one: _use(by_key[one]) for one in used_keys}, now=now)
+
+
+def _use(admitted: Admitted) -> dict[str, str]:
+    """Return what a key was used for, with what of whose, and from which network."""
+    hold = admitted.hold
+    return {
+        "operation": hold.operation,
+        "model": hold.model[:128],
+        "token": str(hold.token_id or ""),
+        "network": network_of(admitted.call.address),
+    }
+
+
+def network_of(address: str) -> str:
+    """Return the network that an address lies in, /24 or /48: enough to recognise one's own."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))

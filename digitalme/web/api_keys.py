@@ -1,5 +1,6 @@
 """/settings/api/: a card for each provider, and what can be done with the key on it."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 from django import forms
@@ -10,11 +11,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import HttpResponseClientRedirect
 
 from apikeys import checks, keys
 from apikeys.models import Credential
 from apikeys.resolution import KeySource
-from digitalme.errors import DigitalMeError, InvalidKeyFormat
+from digitalme.errors import DigitalMeError, InvalidKeyFormat, InvalidRequest, KeyNotFound
 from digitalme.web import provider_cards
 from digitalme.web.access import SignedInRequest, page, signed_in
 from digitalme.web.provider_cards import Result
@@ -27,22 +29,36 @@ TEMPLATE = "settings/api.html"
 class KeyForm(forms.Form):
     """The fields that a provider wants; a secret one is never rendered with its value."""
 
-    def __init__(self, provider: Provider, data: Any = None) -> None:
-        super().__init__(data, auto_id=f"{provider.slug}-%s")
+    def __init__(self, provider: Provider, data: Any = None, *, stored: Credential | None, new: bool = False) -> None:
+        """`stored` is the key to be replaced: its open fields are shown, and where there are such, its secret
+        ones may be left as they are. `new` is one more beside others, told apart by its label."""
+        self.keeps = stored is not None and any(not field.secret for field in provider.manifest.fields)
+        shown = keys.plain_fields(stored, provider) if stored and data is None else {}
+        super().__init__(data, auto_id=f"{provider.slug}-%s", initial=shown)
         for field in provider.manifest.fields:
+            kept = self.keeps and field.secret and field.required
             # Unstripped: what may stand around a key is one rule, and it lives with the keys.
             self.fields[field.name] = forms.CharField(
                 label=field.label,
-                help_text=field.help,
-                required=field.required,
+                help_text=f"{field.help} Leave it empty to keep the one there is.".strip() if kept else field.help,
                 strip=False,
+                required=field.required and not kept,
                 widget=_widget(field.secret, field.example),
             )
+        if new and provider.manifest.several:
+            self.fields["label"] = label_field(f"/gateway/{provider.slug}")
 
-    def refuse(self, error: InvalidKeyFormat) -> None:
+    def refuse(self, error: DigitalMeError) -> None:
         """Put a refusal beside the field that it is about; without one it is about the first."""
         name = error.data.get("field")
         self.add_error(name if name in self.fields else next(iter(self.fields)), error.message)
+
+
+def label_field(address: str) -> forms.CharField:
+    """Return the field for the word that tells one of several keys from the others."""
+    return forms.CharField(
+        required=False, max_length=63, help_text=f"A word of your choice that tells it apart: {address}/word."
+    )
 
 
 def _widget(secret: bool, example: str) -> forms.Widget:
@@ -56,7 +72,7 @@ def _widget(secret: bool, example: str) -> forms.Widget:
 @signed_in
 def show(request: SignedInRequest) -> HttpResponse:
     """Show a card for each provider."""
-    return _answer(request, None)
+    return answer(request, None)
 
 
 @require_safe
@@ -64,7 +80,7 @@ def show(request: SignedInRequest) -> HttpResponse:
 def show_one(request: SignedInRequest, slug: str) -> HttpResponse:
     """Show one card as it is: the way out of a form or a question."""
     provider = registry.get(slug)
-    return _answer(request, provider) if request.htmx else redirect(_place(provider))
+    return answer(request, provider) if request.htmx else redirect(place(provider))
 
 
 @sensitive_post_parameters()
@@ -73,19 +89,40 @@ def show_one(request: SignedInRequest, slug: str) -> HttpResponse:
 @signed_in
 def edit(request: SignedInRequest, slug: str) -> HttpResponse:
     """Show the form for a key; a key that comes back is saved first, then tested."""
-    provider = registry.get(slug)
+    provider, new = registry.get(slug), "new" in request.GET
     if not provider.needs_key:
         raise Http404
-    form = KeyForm(provider, request.POST if request.method == "POST" else None)
+    stored = None if new else keys.credential_for(request.user, provider.slug, label_of(request))
+    form = KeyForm(provider, request.POST if request.method == "POST" else None, stored=stored, new=new)
     if request.method != "POST" or not form.is_valid():
-        return _answer(request, provider, form=form)
+        return answer(request, provider, form=form)
+    fields = dict(form.cleaned_data)
+    label = fields.pop("label", "") if new else label_of(request)
     try:
-        owner = keys.Owner("user", request.user.pk)
-        credential = keys.set_key(actor=request.user, owner=owner, provider=provider, fields=form.cleaned_data)
-    except InvalidKeyFormat as error:
+        if new and keys.credential_for(request.user, provider.slug, label):
+            raise InvalidRequest("Another key of yours has this label. Choose another one.", field="label")
+        credential = keys.set_key(
+            actor=request.user,
+            owner=keys.Owner("user", request.user.pk),
+            provider=provider,
+            fields=fields,
+            label=label,
+            keep=form.keeps,
+        )
+    except (InvalidKeyFormat, InvalidRequest) as error:
         form.refuse(error)
-        return _answer(request, provider, form=form)
-    return _done(request, provider, _tested(provider, credential, saved=True))
+        return answer(request, provider, form=form)
+    result = _tested(provider, credential, saved=True)
+    return done(request, provider, _with_repetition(result, credential), everything=new)
+
+
+def _with_repetition(result: Result, credential: Credential) -> Result:
+    """Say so if the same key was there already; of other people's keys nothing is said."""
+    same = credential.same_as
+    if same is None:
+        return result
+    said = "It is the same key as before." if same.id == credential.id else f"It is the same key as '{same.label}'."
+    return replace(result, detail=f"{result.detail} {said}".strip())
 
 
 @require_POST
@@ -93,7 +130,7 @@ def edit(request: SignedInRequest, slug: str) -> HttpResponse:
 def test(request: SignedInRequest, slug: str) -> HttpResponse:
     """Ask the provider whether it accepts the key."""
     provider = registry.get(slug)
-    return _done(request, provider, _tested(provider, keys.key_of(request.user, provider.slug)))
+    return done(request, provider, _tested(provider, keys.key_of(request.user, provider.slug, label_of(request))))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -101,11 +138,13 @@ def test(request: SignedInRequest, slug: str) -> HttpResponse:
 def remove(request: SignedInRequest, slug: str) -> HttpResponse:
     """Ask, then remove the key."""
     provider = registry.get(slug)
-    credential = keys.key_of(request.user, provider.slug)
+    credential = keys.key_of(request.user, provider.slug, label_of(request))
     if request.method != "POST":
-        return _answer(request, provider, removing=True)
+        return answer(request, provider, removing=True)
     keys.remove(actor=request.user, credential=credential)
-    return _done(request, provider, Result("ok", f"Your {provider.name} key is removed.", ""))
+    named = f" '{credential.label}'" if credential.label else ""
+    result = Result("ok", f"Your {provider.name} key{named} is removed.", "")
+    return done(request, provider, result, everything=provider.manifest.several)
 
 
 def _tested(provider: Provider, credential: Credential, *, saved: bool = False) -> Result:
@@ -116,32 +155,44 @@ def _tested(provider: Provider, credential: Credential, *, saved: bool = False) 
         return Result("warn", "Saved, not tested." if saved else "Not tested.", error.message)
 
 
-def _done(request: SignedInRequest, provider: Provider, result: Result) -> HttpResponse:
-    if request.htmx:
-        return _answer(request, provider, result=result)
+def label_of(request: SignedInRequest) -> str:
+    """Return which of several keys the address means; none for the one without a label."""
+    return request.GET.get("label", "")
+
+
+def done(request: SignedInRequest, provider: Provider, result: Result, *, everything: bool = False) -> HttpResponse:
+    """Show what came of a deed on its card, or on the whole page if `everything`, since cards come or go."""
+    if request.htmx and not everything:
+        return answer(request, provider, result=result)
     messages.add_message(request, messages.INFO, result.sentence, extra_tags=result.tone)
-    return redirect(_place(provider))
+    return HttpResponseClientRedirect(place(provider)) if request.htmx else redirect(place(provider))
 
 
-def _place(provider: Provider) -> str:
+def place(provider: Provider) -> str:
+    """Return the address of a provider's card on the page."""
     return f"{reverse('settings_api')}#provider-{provider.slug}"
 
 
-def _answer(
+def answer(
     request: SignedInRequest,
     provider: Provider | None,
     *,
-    form: KeyForm | None = None,
+    form: forms.Form | None = None,
+    details: forms.Form | None = None,
     removing: bool = False,
     result: Result | None = None,
 ) -> HttpResponse:
     """Answer with the page, one card of it in another state; for HTMX with that card alone."""
     only = provider.slug if provider and request.htmx else None
     cards = provider_cards.cards_of(request.user, now=timezone.now(), only=only)
-    for card in cards:
-        if provider and card.provider.slug == provider.slug:
-            card.form, card.removing, card.result = form, removing, result
+    if provider:
+        meant = [card for card in cards if card.provider.slug == provider.slug and card.new == ("new" in request.GET)]
+        chosen = next((card for card in meant if card.label == label_of(request)), None)
+        if chosen is None:
+            raise KeyNotFound("You have no key of your own with this label.")
+        chosen.form, chosen.details, chosen.removing, chosen.result = form, details, removing, result
+        cards = [chosen] if only else cards
     demo = any(card.source == KeySource.SYSTEM for card in cards)
     context = {"cards": cards, "card": cards[0], "demo": demo}
-    wrong = form is not None and bool(form.errors)
+    wrong = any(one is not None and bool(one.errors) for one in (form, details))
     return page(cast("Any", request), TEMPLATE, context, fragment="card" if only else "", status=422 if wrong else 200)

@@ -1,13 +1,17 @@
 """What a provider's card shows: whose key serves, its facts, what it cost, how the last test went."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+
+from django.utils import timezone
 
 from apikeys import keys, resolution
 from apikeys.models import Credential
 from apikeys.resolution import KeySource
+from digitalme.accounts import tokens
 from digitalme.accounts.models import User
 from digitalme.web import charts, quota_bars, spending
 from providers import registry
@@ -65,24 +69,92 @@ class Card:
     cost: Decimal | None
     spark: charts.Spark | None
     demo: quota_bars.Bar | None
+    label: str = ""
+    new: bool = False
+    last_use: str = ""
     form: Any = None
+    details: Any = None
     removing: bool = False
     result: Result | None = None
 
+    @property
+    def id(self) -> str:
+        """What tells this card from all others of the page."""
+        return "-".join(filter(None, (self.provider.slug, self.label, "new" if self.new and self.several else "")))
+
+    @property
+    def several(self) -> bool:
+        """Whether there may be further keys of this provider."""
+        return self.provider.manifest.several
+
+    @property
+    def query(self) -> str:
+        """What its addresses end with, so that they mean this key."""
+        if self.new:
+            return "?new=1"
+        return f"?label={self.label}" if self.label else ""
+
+    @property
+    def last_day(self) -> date | None:
+        """The last day of the key's life."""
+        return last_day(self.credential) if self.credential else None
+
+
+def last_day(credential: Credential) -> date | None:
+    """Return the last day of a key's life where the reader is; a life that ends at midnight ends with the day
+    before."""
+    if credential.expires_at is None:
+        return None
+    return timezone.localtime(credential.expires_at - timedelta(microseconds=1)).date()
+
 
 def cards_of(user: User, *, now: datetime, only: str | None = None) -> list[Card]:
-    """Return the cards of all providers, or of the one named; as many queries for all as for one."""
+    """Return the cards of all providers, or of the one named; as many queries for all as for one.
+
+    A provider of which there may be several keys has a card for each, and one to add another.
+    """
     shown = [provider for provider in registry.all_providers() if only in (None, provider.slug)]
     slugs = [provider.slug for provider in shown]
-    own = {one.provider: one for one in keys.keys_of(user) if one.label == ""}
+    own: dict[str, list[Credential]] = {}
+    for one in keys.keys_of(user):
+        own.setdefault(one.provider, []).append(one)
+    programs = _programs(user, [one for several in own.values() for one in several])
     resolved = resolution.resolve([(user.pk, slug) for slug in slugs])
     sources = {slug: str(key.source) for (_, slug), key in resolved.items()}
     spent = spending.by_provider(user, days=SPARK_DAYS, now=now)
     demo = {bar.provider: bar for bar in quota_bars.bars_of(user, now=now) if bar.type == "demo"}
-    return [
-        _card(provider, own.get(provider.slug), sources.get(provider.slug, ""), spent, demo.get(provider.slug))
-        for provider in shown
-    ]
+    cards = []
+    for provider in shown:
+        source, bar = sources.get(provider.slug, ""), demo.get(provider.slug)
+        stored: list[Credential | None] = [*own.get(provider.slug, [])]
+        if provider.manifest.several or not stored:
+            stored.append(None)
+        for credential in stored:
+            card = _card(provider, credential, source, spent, bar)
+            card.new = provider.manifest.several and credential is None
+            if credential:
+                card.label, card.last_use = credential.label, _last_use(credential, programs)
+            cards.append(card)
+    return cards
+
+
+def _programs(user: User, stored: Sequence[Credential]) -> dict[str, str]:
+    """Return the names of the tokens with which these keys were used last."""
+    ids = {one.last_use["token"] for one in stored if one.last_use and one.last_use.get("token")}
+    if not ids:
+        return {}
+    return {str(token.id): token.name for token in tokens.tokens_of(user).filter(id__in=ids)}
+
+
+def _last_use(credential: Credential, programs: Mapping[str, str]) -> str:
+    """Return by what a key was used last: 'chat gpt-4o, token laptop, from 203.0.113.0/24'."""
+    use = credential.last_use or {}
+    said = [f"{use.get('operation', '')} {use.get('model', '')}".strip()]
+    if name := programs.get(use.get("token", "")):
+        said.append(f"token {name}")
+    if network := use.get("network"):
+        said.append(f"from {network}")
+    return ", ".join(filter(None, said))
 
 
 def _card(
@@ -111,6 +183,8 @@ def _standing(provider: Provider, credential: Credential | None, source: str) ->
     if credential is not None:
         if not credential.is_active:
             return Chip("Switched off", "warn"), "Your key"
+        if credential.expires_at and credential.expires_at <= timezone.now():
+            return Chip("Key expired", "bad"), "Your key"
         return Chip(*_OWN_CHIPS[Credential.Status(credential.status)]), "Your key"
     if source == KeySource.TEAM:
         return Chip("Team key", "ok"), "Your team's key"

@@ -14,6 +14,7 @@ from digitalme.accounts import roles, tokens
 from digitalme.accounts.models import AccessToken, User
 from digitalme.accounts.roles import Role
 from digitalme.api import urls
+from providers.registry import Provider
 from tests.api.conftest import by_token, record_of, set_key
 from usage.models import UsageRecord
 
@@ -37,8 +38,10 @@ class Entry:
 MATRIX = {
     "api_keys": Entry("own"),
     # Whoever puts a key puts their own, so that is no way to somebody else's.
-    "api_key": Entry("object", bodies={"put": {"key": "odd"}, "delete": {}}),
+    "api_key": Entry("object", bodies={"put": {"key": "odd"}, "patch": {"display_name": "x"}, "delete": {}}),
     "api_key_test": Entry("object", reads=False, bodies={"post": {}}),
+    "api_labelled_key": Entry("object", bodies={"put": {"key": "odd"}, "patch": {"label": "x"}, "delete": {}}),
+    "api_labelled_key_test": Entry("object", reads=False, bodies={"post": {}}),
     "api_providers": Entry("own"),
     "api_quotas": Entry("own"),
     "api_usage_summary": Entry("own"),
@@ -53,19 +56,30 @@ MATRIX = {
     "api_docs": Entry("public"),
     "api_nothing": Entry("object", bodies={"post": {}, "put": {}, "patch": {}, "delete": {}}),
 }
-INVALID = {("api_key", "put"): 422, ("api_tokens", "post"): 400, ("api_me", "patch"): 400}
+INVALID = {
+    ("api_key", "put"): 422,
+    ("api_labelled_key", "put"): 422,
+    ("api_tokens", "post"): 400,
+    ("api_me", "patch"): 400,
+}
 CASES = [(name, method) for name, entry in MATRIX.items() for method in entry.methods]
 HOUSE = [case for case in CASES if MATRIX[case[0]].kind != "public"]
 
 
 @pytest.fixture
-def paths(alice: User) -> dict[str, str]:
+def paths(alice: User, notes: Provider) -> dict[str, str]:
     """The address of each route, with alice's objects in it."""
     program = by_token(alice)
     set_key(program, display_name=MARK)
+    program.put(
+        "/api/v1/keys/notes/home/",
+        {"fields": {"account": MARK, "password": MARK}, "display_name": MARK},
+        content_type="application/json",
+    )
     token, _ = tokens.issue(user=alice, name=MARK)
     record = record_of(alice, tag=MARK, model=MARK)
     named = {"api_key": "keys/openai/", "api_key_test": "keys/openai/test/", "api_token": f"tokens/{token.pk}/"}
+    named |= {"api_labelled_key": "keys/notes/home/", "api_labelled_key_test": "keys/notes/home/test/"}
     named |= {"api_usage_record": f"usage/records/{record.pk}/", "api_nothing": "nothing/at/all/"}
     plain = {one.name: str(one.pattern) for one in api_routes() if "<" not in str(one.pattern)}
     return {name: f"/api/v1/{path}" for name, path in (plain | named).items()}

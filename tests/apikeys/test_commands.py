@@ -2,8 +2,10 @@
 
 import base64
 import io
+import json
 import re
 import sys
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from django.core.management import CommandError, call_command
 from apikeys import resolution
 from apikeys.models import Credential
 from digitalme.accounts.models import Team, User
+from providers.registry import Provider
 from tests.apikeys.conftest import KEY, OTHER_KEY
 
 
@@ -44,6 +47,71 @@ def test_a_key_of_a_user_is_set_by_address_in_any_case(alice: User) -> None:
 def test_a_key_of_a_team_is_set_by_slug(team: Team) -> None:
     run("set_key", "openai", "--team", "alices", "--field", "api_key", stdin=KEY)
     assert stored() == (f"team:{team.pk}", KEY)
+
+
+BOTH = {"password": "hunter2hunter2", "account": "alice"}
+
+
+def fields() -> dict[str, str]:
+    """The fields of the one credential there is."""
+    opened = resolution.unseal(resolution.resolved(Credential.objects.get()))
+    return {name: secret.reveal() for name, secret in opened.items()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [
+        (["--field", "password", "--field", "account"], "hunter2hunter2\nalice\n"),
+        (["--field", "account", "--field", "password"], "alice\nhunter2hunter2"),
+        (["--json"], json.dumps(BOTH)),
+    ],
+)
+def test_several_fields_come_a_line_each_or_as_one_object(
+    arguments: list[str], stdin: str, alice: User, notes: Provider
+) -> None:
+    printed = run("set_key", "notes", "--user", alice.email, "--label", "home", *arguments, stdin=stdin)
+    assert fields() == BOTH
+    assert "'home'" in printed
+    assert "hunter2" not in printed
+    assert Credential.objects.get().label == "home"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        (["--field", "password", "--field", "account"], "hunter2hunter2\n", "1 lines, but there are 2 fields"),
+        (["--json"], "hunter2hunter2", "JSON object"),
+        (["--json"], '["hunter2hunter2"]', "JSON object"),
+        (["--json"], '{"password": 5}', "JSON object"),
+        (["--json"], '{"password": "hunter2hunter2"}', "empty"),
+        (["--json", "--label", "V1"], json.dumps(BOTH), "small letters"),
+        (["--json", "--label", "v1"], json.dumps(BOTH), "another label"),
+        (["--json", "--label", "test"], json.dumps(BOTH), "another label"),
+        (["--json", "--expires", "2020-01-01"], json.dumps(BOTH), "over already"),
+        (["--json", "--rotate-by", "2020-01-01"], json.dumps(BOTH), "over already"),
+        (["--json", "--expires", "soon"], json.dumps(BOTH), "invalid"),
+    ],
+)
+def test_a_mistake_with_several_fields_is_one_clear_line(
+    arguments: list[str], stdin: str, said: str, alice: User, notes: Provider
+) -> None:
+    with pytest.raises(CommandError) as refusal:
+        run("set_key", "notes", "--user", alice.email, *arguments, stdin=stdin)
+    assert said in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+    assert not Credential.objects.exists()
+
+
+def test_the_ends_of_a_keys_life_are_days(alice: User) -> None:
+    printed = run("set_key", "openai", "--user", alice.email, "--expires", "2100-01-31", stdin=KEY)
+    assert "same" not in printed
+    credential = Credential.objects.get()
+    assert credential.expires_at == datetime(2100, 2, 1, tzinfo=UTC)
+    assert credential.rotate_by is None
+    printed = run("set_key", "openai", "--user", alice.email, "--rotate-by", "2100-01-31", stdin=KEY)
+    assert "the same one as before" in printed
+    credential = Credential.objects.get()
+    assert (credential.expires_at, credential.rotate_by) == (None, date(2100, 1, 31))
 
 
 def test_setting_again_replaces(alice: User) -> None:

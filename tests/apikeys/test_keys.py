@@ -112,7 +112,7 @@ def test_missing_and_unknown_fields_are_refused(alice: User, openai: Provider) -
 
 
 def test_labels_long_names_and_keyless_providers_are_refused(alice: User, openai: Provider) -> None:
-    more: dict[str, Any]
+    more: Any
     for more in ({"label": "second"}, {"display_name": "x" * 101}):
         with pytest.raises(InvalidRequest):
             keys.set_key(actor=alice, owner=owned_by(alice), provider=openai, fields={"api_key": KEY}, **more)

@@ -220,10 +220,12 @@ def test_a_key_does_not_open_for_a_destination_it_was_not_entered_for(alice: Use
 def test_use_is_noted(alice: User, bob: User) -> None:
     mine, other = add_key(alice), add_key(bob)
     now = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
-    resolution.touch({mine.pk, uuid.uuid4()}, now=now)
+    by = {"operation": "chat", "model": "m", "token": "t", "network": "203.0.113.0/24"}
+    resolution.touch({mine.pk: by, uuid.uuid4(): by}, now=now)
     mine.refresh_from_db()
     other.refresh_from_db()
     assert (mine.last_used_at, other.last_used_at) == (now, None)
+    assert (mine.last_use, other.last_use) == (by, None)
 
 
 def test_a_warm_key_opens_well_below_a_tenth_of_a_millisecond(alice: User) -> None:

@@ -89,7 +89,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def web_process(upstream: str, **more: str) -> Iterator[WebProcess]:
+def web_process(upstream: str, application: str = "digitalme.asgi:application", **more: str) -> Iterator[WebProcess]:
     """Run one web process on the test database until the block ends."""
     port = free_port()
     environment = {
@@ -101,7 +101,7 @@ def web_process(upstream: str, **more: str) -> Iterator[WebProcess]:
         "DIGITALME_SYSTEM_KEY_ANTHROPIC": "sk-ant-house-0123456789abcdefghij",
         **more,
     }
-    command = [sys.executable, "-m", "uvicorn", "digitalme.asgi:application", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", application, "--port", str(port)]
     command += ["--no-access-log", "--timeout-graceful-shutdown", "1"]
     process = subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, stderr=subprocess.PIPE)
     web = WebProcess(f"http://127.0.0.1:{port}", process)

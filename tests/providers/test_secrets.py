@@ -23,7 +23,13 @@ from providers.secrets import Secret
 CANARY = "sk-canary-0123456789"
 ROOT = Path(__file__).resolve().parents[2]
 # Where a credential is put into a request, sealed, or reduced to what may be shown of it.
-MAY_REVEAL = {"providers/auth.py", "providers/mail.py", "apikeys/vault.py", "apikeys/keys.py:hint"}
+MAY_REVEAL = {
+    "providers/auth.py",
+    "providers/mail.py",
+    "apikeys/vault.py",
+    "apikeys/keys.py:hint",
+    "apikeys/keys.py:plain_fields",
+}
 NAMES = {"reveal", "_value"}
 PRODUCT = ("digitalme", "apikeys", "quotas", "usage", "providers")
 
