@@ -1,6 +1,6 @@
 # The product as one image; web, worker, beat and migrate differ in their command only.
 
-FROM python:3.11-slim AS build
+FROM python:3.11-slim-trixie AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 COPY requirements/core.txt /tmp/core.txt
@@ -18,7 +18,11 @@ RUN STATIC_FROM_SOURCE=off DIGITALME_ENV_FILE= DIGITALME_VAR_DIR=/tmp/var SECRET
     /opt/venv/bin/python manage.py collectstatic --noinput --verbosity 0 \
     && /opt/venv/bin/python -m compileall -q -j 0 /app /opt/venv/lib
 
-FROM python:3.11-slim
+FROM python:3.11-slim-trixie
+# pg_dump, pg_restore and psql, for backup and restore: of the same version as the server in docker-compose.yml.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends postgresql-client \
+    && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 digitalme \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin digitalme \
     && install --directory --owner 10001 --group 10001 --mode 0700 /data

@@ -46,6 +46,15 @@ def same(credential: Credential, secrets: dict[str, Secret]) -> bool:
         return False
 
 
+def readable(row: Credential | KeptKey) -> bool:
+    """Tell whether a stored key opens with the masters that are here, whatever its provider is today."""
+    try:
+        _opened(row, row.id if isinstance(row, Credential) else row.credential_id)
+    except CredentialUnreadable:
+        return False
+    return True
+
+
 def keep(credential: Credential, *, now: datetime) -> KeptKey:
     """Put a sealed copy aside; nothing is opened for it. To be called in the transaction that replaces the key."""
     masters.sealing_id()  # holds up a retirement that would not see this row yet

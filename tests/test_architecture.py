@@ -19,6 +19,7 @@ LAYERS: list[set[str]] = [
         "digitalme.material",
         "digitalme.celery",
         "digitalme.settings",
+        "digitalme.version",
     },
     {"providers"},
     {"digitalme.audit"},

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from django.conf import settings
+
 from apikeys import vault
 from digitalme.transfer.dotnet_json import BadFile, Entry
 
 State = Literal["new", "changed", "unchanged", "ignored", "refused"]
 
 # The plan's figures, which an import must not go below.
-PLANNED_FAILURES, PLANNED_COOLDOWN_MINUTES, PLANNED_RETENTION_DAYS = 3, 15, 90
+PLANNED_FAILURES, PLANNED_COOLDOWN_MINUTES = 3, 15
+_NOT_IMPORTED = "not a matter of imported settings"
 ROUNDS = vault.ROUNDS[vault.PROFILE]
 
 
@@ -90,27 +93,25 @@ def _algorithm(value: _Value) -> Said:
 
 
 def _failures(value: _Value) -> Said:
-    return _at_most(value.number, PLANNED_FAILURES, "nothing", "more wrong keys could be tried")
+    if value.number > PLANNED_FAILURES:
+        return "nothing", "refused", "more wrong keys could be tried"
+    return "nothing", "ignored", _NOT_IMPORTED
 
 
 def _cooldown(value: _Value) -> Said:
-    return _at_least(value.number, PLANNED_COOLDOWN_MINUTES, "nothing", "wrong keys could be tried sooner again")
+    if value.number < PLANNED_COOLDOWN_MINUTES:
+        return "nothing", "refused", "wrong keys could be tried sooner again"
+    return "nothing", "ignored", _NOT_IMPORTED
 
 
 def _retention(value: _Value) -> Said:
-    return _at_least(value.number, PLANNED_RETENTION_DAYS, "nothing", "the audit trail would be shorter")
-
-
-def _at_most(number: int, bound: int, becomes: str, weaker: str) -> Said:
-    if number > bound:
-        return becomes, "refused", weaker
-    return becomes, "ignored", "not a matter of imported settings"
-
-
-def _at_least(number: int, bound: int, becomes: str, weaker: str) -> Said:
-    if number < bound:
-        return becomes, "refused", weaker
-    return becomes, "ignored", "not a matter of imported settings"
+    days, kept = value.number, settings.DIGITALME_AUDIT_RETENTION_DAYS
+    becomes = f"{kept:,} days (DIGITALME_AUDIT_RETENTION_DAYS)"
+    if days == kept:
+        return becomes, "unchanged", ""
+    if days < kept:
+        return becomes, "refused", "the audit trail would be shorter"
+    return becomes, "ignored", "set by environment: DIGITALME_AUDIT_RETENTION_DAYS"
 
 
 def _ceiling(value: _Value) -> Said:
