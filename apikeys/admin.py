@@ -76,13 +76,25 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
     """All stored keys by owner and state."""
 
     form = SystemKeyForm
-    list_display = ("provider", "belongs_to", "state", "is_active", "masked", "version", "last_used_at", "updated_at")
+    list_display = (
+        "provider",
+        "label",
+        "belongs_to",
+        "state",
+        "is_active",
+        "short_fingerprint",
+        "version",
+        "last_used_at",
+        "expires_at",
+        "rotate_by",
+    )
     list_filter = ("provider", "status", "is_active", "is_system")
     list_select_related = ("user", "team")
     search_fields = ("user__email", "team__name", "fingerprint__startswith", "display_name")
     ordering = ("provider", "-is_system", "-updated_at")
     fields = (
         "provider",
+        "label",
         "belongs_to",
         "display_name",
         "state",
@@ -95,8 +107,10 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
         "created_at",
         "updated_at",
         "last_used_at",
+        "used_by",
         "last_validated_at",
         "expires_at",
+        "rotate_by",
         "replacement",
     )
     readonly_fields = fields
@@ -127,6 +141,11 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
     def short_fingerprint(self, credential: Credential) -> str:
         """The beginning of the keyed fingerprint."""
         return credential.fingerprint[:SHOWN_OF_FINGERPRINT]
+
+    @admin.display(description="used by")
+    def used_by(self, credential: Credential) -> str:
+        """What of the last use is known: operation, model, token's id, network."""
+        return ", ".join(value for value in (credential.last_use or {}).values() if value) or "-"
 
     @admin.display(description="replace")
     def replacement(self, credential: Credential) -> str:

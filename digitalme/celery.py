@@ -35,5 +35,6 @@ app.conf.beat_schedule = {
     "roll-up-usage": {"task": "usage.roll_up", "schedule": 60.0},
     "forget-kept-keys": {"task": "transfer.forget_kept_keys", "schedule": 3600.0},
     "look-after-audit-trail": {"task": "gateway.look_after_audit_trail", "schedule": 86400.0},
+    "remind-of-ends-of-keys": {"task": "apikeys.remind", "schedule": 3600.0},
     "open-new-periods": {"task": "quotas.open_periods", "schedule": 300.0},
 }

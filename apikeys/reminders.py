@@ -1,0 +1,93 @@
+"""Mails before a key expires or is to be replaced: 14 days before, 3 days before, and on the day."""
+
+import logging
+from datetime import UTC, date, datetime, timedelta
+from smtplib import SMTPException
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import Q
+from django.template.loader import render_to_string
+
+from apikeys.models import Credential
+from digitalme.accounts.models import Membership, User
+from digitalme.accounts.permissions import Permission
+from providers import registry
+
+DAYS_BEFORE = (14, 3, 0)
+
+log = logging.getLogger(__name__)
+
+
+def deadline(credential: Credential) -> date | None:
+    """Return the day by which a key is to be replaced: its last one, or an earlier one that was set."""
+    last = (credential.expires_at - timedelta(microseconds=1)).astimezone(UTC).date() if credential.expires_at else None
+    return min((day for day in (last, credential.rotate_by) if day), default=None)
+
+
+def stage(end: date, today: date) -> int | None:
+    """Return which reminder is due, by its days before the end; None if it is too early for any. One that
+    was missed is made up for by the next."""
+    left = (end - today).days
+    return min((days for days in DAYS_BEFORE if left <= days), default=None)
+
+
+def send(*, now: datetime) -> int:
+    """Send what is due and not sent yet; return how many keys were written about. Safe to repeat: each of
+    the three is sent once for each key and end."""
+    soon = now + timedelta(days=max(DAYS_BEFORE) + 1)
+    near = Credential.objects.filter(Q(rotate_by__lte=soon.date()) | Q(expires_at__lte=soon), is_active=True)
+    near = near.exclude(reminded_days=0)
+    return sum(_remind(credential, now.astimezone(UTC).date()) for credential in near.order_by("id"))
+
+
+def _remind(credential: Credential, today: date) -> bool:
+    end = deadline(credential)
+    due = stage(end, today) if end else None
+    if end is None or due is None:
+        return False
+    unsent = Q(reminded_days=None) | Q(reminded_days__gt=due)
+    try:
+        with transaction.atomic():
+            if not Credential.objects.filter(unsent, id=credential.id).update(reminded_days=due):
+                return False
+            return _mail(credential, end, today)
+    except (OSError, SMTPException) as problem:
+        # Not noted as sent, so the next run tries again.
+        log.warning("No reminder could be sent about key %s: %s", credential.id, type(problem).__name__)
+        return False
+
+
+def _mail(credential: Credential, end: date, today: date) -> bool:
+    addresses = _addresses(credential)
+    if not addresses:
+        return False
+    known = {provider.slug: provider.name for provider in registry.all_providers()}
+    context = {
+        "provider": known.get(credential.provider, credential.provider),
+        "credential": credential,
+        "whose": "this server's" if credential.is_system else "your team's" if credential.team_id else "your",
+        "end": end,
+        "days": (end - today).days,
+        "expires": credential.rotate_by is None or end < credential.rotate_by,
+        "place": f"{settings.SITE_URL}/{'admin/apikeys/credential' if credential.is_system else 'settings/api'}/",
+    }
+    subject = " ".join(render_to_string("emails/key_reminder.subject.txt", context).split())
+    body = render_to_string("emails/key_reminder.txt", context)
+    for address in addresses:  # one each: nobody learns who else is told
+        EmailMessage(subject, body, to=[address]).send()
+    return True
+
+
+def _addresses(credential: Credential) -> list[str]:
+    """Return whom a key concerns: its person, its team's owners, or who manages the house's keys."""
+    people = User.objects.filter(is_active=True)
+    if credential.user_id:
+        people = people.filter(id=credential.user_id)
+    elif credential.team_id:
+        people = people.filter(membership__team=credential.team_id, membership__role=Membership.Role.OWNER)
+    else:
+        name = Permission.MANAGE_SYSTEM_CREDENTIALS.rpartition(".")[2]
+        people = people.filter(Q(is_superuser=True) | Q(groups__permissions__codename=name))
+    return list(people.order_by("email").values_list("email", flat=True).distinct())
