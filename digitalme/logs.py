@@ -16,6 +16,8 @@ import structlog
 REDACTED = "[redacted]"
 # A shorter one would take ordinary words out of the log, and is found by the name before it.
 MIN_WATCHED = 6
+# No key is longer; of what somebody sends in its place the rest is of no use to anybody.
+MAX_LENGTH = 16_384
 # Of one request or task; the oldest makes room.
 MAX_WATCHED = 32
 
@@ -49,10 +51,10 @@ class _Watched:
         return "<watched>"
 
     @cached_property
-    def forms(self) -> re.Pattern[str]:
-        """What finds it; made when the first line is written, which most requests never do."""
-        longest_first = sorted(set(_forms(self.value)), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest_first)))
+    def forms(self) -> list[str]:
+        """What is looked for, the longest first; made when the first line is written, which most requests
+        never do."""
+        return sorted(set(_forms(self.value)), key=len, reverse=True)
 
 
 _watched: ContextVar[tuple[_Watched, ...]] = ContextVar("watched secrets", default=())
@@ -60,7 +62,7 @@ _watched: ContextVar[tuple[_Watched, ...]] = ContextVar("watched secrets", defau
 
 def watch(value: str) -> None:
     """Keep a secret out of everything that is written from here on in this request or task, in whatever form."""
-    known = _watched.get()
+    known, value = _watched.get(), value[:MAX_LENGTH]
     if len(value) >= MIN_WATCHED and all(one.value != value for one in known):
         _watched.set((*known[1 - MAX_WATCHED :], _Watched(value)))
 
@@ -90,7 +92,8 @@ def _forms(value: str) -> Iterator[str]:
 def redact(text: str) -> str:
     """Return the text without the secrets of this request, and without everything that looks like one."""
     for one in _watched.get():
-        text = one.forms.sub(REDACTED, text)
+        for form in one.forms:
+            text = text.replace(form, REDACTED)
     return _SECRETS.sub(_replacement, text)
 
 

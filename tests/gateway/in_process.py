@@ -37,6 +37,9 @@ class InProcess:
         path, _, query = f"/gateway/{address}".partition("?")
         scope = {
             "type": "http",
+            "http_version": "1.1",
+            "scheme": "http",
+            "server": ("127.0.0.1", 8000),
             "method": "POST",
             "path": path,
             "raw_path": path.encode(),
