@@ -144,16 +144,13 @@ def _under(base: KeyRing, state: State) -> KeyRing:
     return base.under(state)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Vault:
     """The part of the settings that kms reads, as something that was handed in."""
 
     DIGITALME_VAULT_ADDR: str
     DIGITALME_VAULT_TOKEN: str
     DIGITALME_VAULT_KEY: str
-
-    def __repr__(self) -> str:
-        return "<Vault>"
 
 
 @lru_cache(maxsize=4)

@@ -5,22 +5,26 @@ here; it tells that two keys are the same and nothing else.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, models, transaction
 from django.utils import timezone
 
-from apikeys import keyring
+from apikeys import keyring, sealed_rows
 from apikeys.keyring import KeyRing, State, UnusableKey
 from apikeys.models import Credential, HouseKey, KeptKey
+from apikeys.vault import CredentialUnreadable
 from digitalme.errors import DecryptionFailed
 
 # Every table with sealed secrets. Each has the columns id, sealed, key_id and version.
 SEALED_TABLES: tuple[type[models.Model], ...] = (Credential, KeptKey)
 # A call that was admitted before a master was retired may be about to open its key.
 STILL_OPENS_SECONDS = 60
+# Rows of a table by which a master is recognised that has no check value yet.
+TRIED = 5
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +40,10 @@ def verify(now: datetime | None = None) -> None:
     UnusableKey, with a sentence that names the key: it is another one than it was, it seals but is not here, or
     stored keys need it and it is not here.
     """
+    ring = keyring.load(settings)
     try:
         with transaction.atomic():
-            _compare(keyring.load(settings))
+            _compare(ring)
         refresh(now)
         _refuse_missing(keyring.ring())
     except DatabaseError:
@@ -141,6 +146,7 @@ def _compare(ring: KeyRing) -> None:
         if (kind, key_id) not in stored
     ]
     if new:
+        _refuse_strangers([row.key_id for row in new if row.kind == HouseKey.Kind.MASTER])
         HouseKey.objects.bulk_create(new, ignore_conflicts=True)
         # Another process may have been faster, with other bytes.
         stored = {(row.kind, row.key_id): row.check_value for row in HouseKey.objects.all()}
@@ -151,6 +157,32 @@ def _compare(ring: KeyRing) -> None:
                     f"The {HouseKey.Kind(kind).label.lower()} '{key_id}' is not the one that this database knows by"
                     " that name. Give the one that was there, or the new one a name of its own."
                 )
+
+
+def _refuse_strangers(key_ids: Iterable[str]) -> None:
+    """Refuse a master that was never seen here, and opens nothing of what is stored under its name.
+
+    A database from before there were check values tells in no other way which bytes are the right ones.
+    """
+    for key_id in key_ids:
+        rows = [row for table in SEALED_TABLES for row in _some(table, key_id)]
+        if rows and not any(_opens(row) for row in rows):
+            raise UnusableKey(
+                f"The master key '{key_id}' opens nothing of what is stored under its name: it is another one. Give the"
+                " one that was there, or the new one a name of its own."
+            )
+
+
+def _some(table: type[Any], key_id: str) -> Iterable[sealed_rows.Row]:
+    rows: Iterable[sealed_rows.Row] = table.objects.filter(key_id=key_id).select_related("salt").order_by("id")[:TRIED]
+    return rows
+
+
+def _opens(row: sealed_rows.Row) -> bool:
+    try:
+        return bool(sealed_rows.opened(row))
+    except CredentialUnreadable:
+        return False
 
 
 def _refuse_missing(ring: KeyRing) -> None:

@@ -6,7 +6,6 @@ row that somebody changed meanwhile is left alone, since what they wrote is seal
 """
 
 import base64
-import binascii
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,9 +18,10 @@ from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from apikeys import keyring, masters, resolution, unreadable, vault
+from apikeys import keyring, masters, resolution, sealed_rows, unreadable, vault
 from apikeys.models import Credential, KeptKey, Resealing
-from apikeys.vault import Context, CredentialUnreadable
+from apikeys.sealed_rows import Row
+from apikeys.vault import CredentialUnreadable
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
 from digitalme.errors import InvalidRequest, NotFound
@@ -31,8 +31,6 @@ from providers.secrets import Secret
 BATCH = 200
 # Two derivations of 15 ms for each owner are nearly all of the work; they run beside one another.
 THREADS = os.cpu_count() or 1
-
-Row = Credential | KeptKey
 
 
 class Superseded(InvalidRequest):
@@ -164,7 +162,7 @@ def _renewed(goal: Target) -> Callable[[Row], dict[str, Any] | None]:
 
     def renew(row: Row) -> dict[str, Any] | None:
         try:
-            secrets = _opened(row)
+            secrets = sealed_rows.opened(row)
         except CredentialUnreadable:
             return None
         columns: dict[str, Any] = {}
@@ -178,52 +176,15 @@ def _renewed(goal: Target) -> Callable[[Row], dict[str, Any] | None]:
     return renew
 
 
-def _opened(row: Row) -> dict[str, Secret]:
-    return {name: vault.open(_blob(row, text), _context(row, name), bytes(row.salt.salt)) for name, text in _texts(row)}
-
-
-def _texts(row: Row) -> list[tuple[str, Any]]:
-    if not isinstance(row.sealed, dict) or not row.sealed or not isinstance(row.destination, list):
-        raise CredentialUnreadable(_bound_id(row))
-    return list(row.sealed.items())
-
-
-def _blob(row: Row, text: Any) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError, TypeError):
-        raise CredentialUnreadable(_bound_id(row)) from None
-
-
-def key_ids(sealed: Any) -> set[str]:
-    """Return the masters that the ciphertexts of a row themselves name."""
-    found = set()
-    for text in sealed.values() if isinstance(sealed, dict) else ():
-        try:
-            found.add(vault.key_id_of(base64.b64decode(text, validate=True)))
-        except (binascii.Error, ValueError, TypeError):
-            continue
-    return found
-
-
 def _sealed(row: Row, secrets: Mapping[str, Secret], key_id: str) -> dict[str, str]:
     """Seal with the new master, and open it again before anybody has to rely on it."""
     found = {}
     for name, secret in secrets.items():
-        blob = vault.seal(secret, _context(row, name), bytes(row.salt.salt), key_id)
-        if vault.open(blob, _context(row, name), bytes(row.salt.salt)) != secret:
+        blob = vault.seal(secret, sealed_rows.context(row, name), bytes(row.salt.salt), key_id)
+        if vault.open(blob, sealed_rows.context(row, name), bytes(row.salt.salt)) != secret:
             raise RuntimeError("What was sealed anew does not open to the same secret.")
         found[name] = base64.b64encode(blob).decode()
     return found
-
-
-def _context(row: Row, name: str) -> Context:
-    destination = tuple(str(one) for one in row.destination)
-    return Context(row.salt_id, row.provider, name, _bound_id(row), row.version, destination)
-
-
-def _bound_id(row: Row) -> UUID:
-    return row.credential_id if isinstance(row, KeptKey) else row.id
 
 
 def _main(slug: str, secrets: Mapping[str, Secret]) -> Secret:

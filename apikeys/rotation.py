@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from apikeys import heartbeat, keyring, masters, resealing
+from apikeys import heartbeat, keyring, masters, sealed_rows
 from apikeys.models import HouseKey, KeyHolder
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
@@ -151,7 +151,7 @@ def _refuse_needed(key_id: str, stored: int) -> None:
 def _hidden(table: type[models.Model], key_id: str) -> bool:
     """Tell whether a row's ciphertext names the master although its column does not."""
     rows = table._default_manager.exclude(key_id=key_id).values_list("sealed", flat=True)
-    return any(key_id in resealing.key_ids(sealed) for sealed in rows.iterator(chunk_size=1000))
+    return any(key_id in sealed_rows.key_ids(sealed) for sealed in rows.iterator(chunk_size=1000))
 
 
 def _names(holders: Iterable[KeyHolder]) -> str:

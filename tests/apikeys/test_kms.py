@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.management import CommandError
 
-from apikeys import keyring, masters, resolution
+from apikeys import keyring, kms, masters, resolution
 from apikeys.apps import house_keys
 from digitalme.accounts.models import User
 from tests.apikeys.conftest import KEY, add_key
@@ -67,6 +68,19 @@ def test_a_new_master_is_made_by_the_vault_and_never_seen(settings: Any) -> None
     assert re.fullmatch(r"k2:vault:v1:[A-Za-z0-9+/=]+", line)
     settings.DIGITALME_MASTER_KEYS = line
     assert keyring.ring().sealing_id == "k2"
+
+
+@pytest.mark.usefixtures("_wrapped")
+@pytest.mark.parametrize("bad", [(403, b""), (200, b'{"data": {}}'), (200, b'{"data": {"ciphertext": "x,y"}}')])
+def test_a_new_master_that_the_vault_does_not_give_is_one_clear_line(bad: tuple[int, bytes], transit: Transit) -> None:
+    transit.answer = bad
+    with pytest.raises(CommandError, match="the Vault"):
+        run("generate_master_key", "--vault")
+
+
+def test_what_knows_the_token_shows_it_to_nobody(settings: Any) -> None:
+    settings.DIGITALME_VAULT_ADDR, settings.DIGITALME_VAULT_TOKEN = "http://127.0.0.1:9", TOKEN
+    assert repr(kms.vault_of(settings)) == "<VaultTransit>"
 
 
 def answer(**data: object) -> bytes:

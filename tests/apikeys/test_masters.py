@@ -60,6 +60,21 @@ def test_another_fingerprint_key_under_a_known_id_is_refused(settings: Any) -> N
 
 
 @pytest.mark.usefixtures("_two")
+def test_a_database_without_check_values_knows_its_master_by_what_opens(alice: User, bob: User, settings: Any) -> None:
+    add_key(alice)
+    add_key(bob)
+    HouseKey.objects.all().delete()
+    settings.DIGITALME_MASTER_KEYS = f"k1:{OTHER}"
+    with pytest.raises(keyring.UnusableKey, match="'k1' opens nothing of what is stored"):
+        masters.verify()
+    assert not HouseKey.objects.exists()
+    Credential.objects.filter(user=alice).update(version=7)  # one that was altered does not count
+    settings.DIGITALME_MASTER_KEYS = f"k1:{ONE}"
+    masters.verify()
+    assert "k1" in state()
+
+
+@pytest.mark.usefixtures("_two")
 def test_what_is_stored_is_no_key_and_tells_none() -> None:
     stored = HouseKey.objects.get(key_id="k1").check_value
     assert len(stored) == 16

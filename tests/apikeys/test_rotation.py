@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import DatabaseError
 from django.utils import timezone
 
-from apikeys import heartbeat, kept, keyring, masters, resealing, resolution
+from apikeys import heartbeat, kept, keyring, masters, resealing, resolution, sealed_rows
 from apikeys.models import Credential, HouseKey, KeptKey, KeyHolder, Resealing
 from digitalme.accounts.models import Team, User
 from digitalme.audit.models import AuditEvent
@@ -56,7 +58,7 @@ def opened() -> set[str]:
 def sealed_with() -> set[str]:
     """The masters that the columns name, which must be those that the ciphertexts name."""
     ids = set(Credential.objects.values_list("key_id", flat=True))
-    assert ids == set().union(*(resealing.key_ids(one.sealed) for one in Credential.objects.all()))
+    assert ids == set().union(*(sealed_rows.key_ids(one.sealed) for one in Credential.objects.all()))
     return ids
 
 
@@ -341,7 +343,7 @@ def test_keys_that_an_import_put_aside_are_sealed_anew_too(house: Callable[[str]
     house(BOTH)
     assert "5 stored keys sealed anew" in rotate()
     row = KeptKey.objects.get(id=row.id)
-    assert (row.key_id, resealing.key_ids(row.sealed)) == ("k2", {"k2"})
+    assert (row.key_id, sealed_rows.key_ids(row.sealed)) == ("k2", {"k2"})
     rotate("retire", "k1")
     HouseKey.objects.filter(key_id="k1").update(retired_at=None)
     house(f"k2:{TWO}")
@@ -463,3 +465,30 @@ def test_a_process_follows_a_promotion_with_its_next_beat(settings: Any) -> None
     masters.refresh()
     heartbeat.beat(holder)
     assert KeyHolder.objects.get().sealing_id == "k1"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_beat_that_fails_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    beaten = threading.Event()
+
+    def fail(holder: KeyHolder) -> None:
+        if fails:
+            fails.pop()
+            raise DatabaseError("gone")
+        beaten.set()
+
+    fails: list[int] = []
+    beat = heartbeat.Heartbeat("web")
+    monkeypatch.setattr(heartbeat, "beat", fail)
+    beat.start()
+    beaten.clear()
+    fails += [1, 2]
+    assert beaten.wait(30)
+    beat.stop()
+
+
+def test_a_heartbeat_does_not_begin_with_keys_that_are_refused(db: None, settings: Any) -> None:
+    settings.DIGITALME_MASTER_KEYS = ""
+    with pytest.raises(keyring.UnusableKey, match="DIGITALME_MASTER_KEYS"):
+        heartbeat.Heartbeat("web").start()

@@ -117,7 +117,7 @@ def test_a_former_key_opens_after_the_masters_changed_places(write: Write, setti
     trace = trace_in(run("import_appsettings", write(OLD)))
     former = settings.DIGITALME_MASTER_KEYS
     settings.DIGITALME_MASTER_KEYS = run("generate_master_key", "--id", "later").strip()
-    with pytest.raises(CommandError, match="master key 'test', which is not here"):
+    with pytest.raises(CommandError, match="master key 'test', and it is not here"):
         run("import_appsettings", "--undo", trace)
     settings.DIGITALME_MASTER_KEYS += f",{former}"
     run("import_appsettings", "--undo", trace)

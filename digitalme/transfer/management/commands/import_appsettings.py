@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys import keyring
+from apikeys import keyring, masters
 from digitalme.commands import ProductCommand
 from digitalme.transfer import importing, table
 
@@ -37,6 +37,7 @@ class Command(ProductCommand):
         if trace is not None and options["dry_run"]:
             raise CommandError("--dry-run goes with a file.")
         try:
+            masters.verify()
             if trace is None:
                 self._import(file, options["dry_run"])
             else:
