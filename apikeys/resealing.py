@@ -190,10 +190,9 @@ def _sealed(row: Row, secrets: Mapping[str, Secret], key_id: str) -> dict[str, s
 def _main(slug: str, secrets: Mapping[str, Secret]) -> Secret:
     """Return the field by which a key is recognised; of a provider that is not installed any more, one of them."""
     try:
-        first = registry.get(slug).manifest.fields[0].name
-    except (NotFound, IndexError):
-        first = ""
-    return secrets.get(first) or secrets[min(secrets)]
+        return registry.get(slug).manifest.main(secrets)
+    except (NotFound, LookupError):
+        return secrets[min(secrets)]
 
 
 def _note_unreadable(
