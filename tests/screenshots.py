@@ -71,10 +71,17 @@ def _seed() -> dict[str, str]:
         created_at=now - timedelta(days=43),
         last_used_at=now - timedelta(minutes=4),
         last_validated_at=now - timedelta(hours=5),
+        display_name="Research",
+        rotate_by=now.date() + timedelta(days=47),
+        last_use={
+            "operation": "chat",
+            "model": "gpt-4o-mini",
+            "token": str(tokens.issue(user=person, name="laptop")[0].id),
+            "network": "203.0.113.0/24",
+        },
     )
     house = registry.get("anthropic")
     keys.set_key(actor=None, owner=keys.SYSTEM, provider=house, fields={"api_key": GOOD_KEYS["anthropic"]})
-    tokens.issue(user=person, name="laptop")
     dice = random.Random(7)  # noqa: S311 (the same picture each time, not a secret)
     for day in range(30):
         for number, (slug, (model, source, price)) in enumerate(MODELS.items()):

@@ -34,6 +34,7 @@ SIGNED_IN = [
     "/settings/api/",
     "/settings/api/openai/key/",
     "/settings/api/openai/remove/",
+    "/settings/api/openai/details/",
     "/settings/usage/",
     "/settings/security/",
     "/accounts/email/",
