@@ -214,7 +214,9 @@ def _expired(row: tuple[Any, ...]) -> datetime | None:
 
 
 def _from_environment(provider: str) -> ResolvedKey | None:
-    if not settings.DIGITALME_SYSTEM_KEYS.get(provider):
+    """Return the house's key from the environment. It goes to no address that was entered in the admin: who may
+    install a provider there need not be who set the key."""
+    if not settings.DIGITALME_SYSTEM_KEYS.get(provider) or registry.get(provider).origin == "installed":
         return None
     return ResolvedKey(KeySource.SYSTEM, provider, plain_env=True)
 

@@ -40,11 +40,13 @@ DIGITALME_AUDIT_KEY = env.text("DIGITALME_AUDIT_KEY", "")
 DIGITALME_AUDIT_RETENTION_DAYS = env.number("DIGITALME_AUDIT_RETENTION_DAYS", 90, least=1)
 DIGITALME_SYSTEM_KEYS = env.by_prefix("DIGITALME_SYSTEM_KEY_")
 DIGITALME_UPSTREAMS = env.by_prefix("DIGITALME_UPSTREAM_")
+DIGITALME_PROVIDERS_DIR = env.text("DIGITALME_PROVIDERS_DIR", "")
 DIGITALME_PRIVATE_HOSTS = frozenset(env.listing("DIGITALME_PRIVATE_HOSTS"))
 
 # --- Applications -----------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "providers",
     "digitalme.audit",
     "digitalme.accounts",
     "apikeys",

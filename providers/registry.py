@@ -1,5 +1,7 @@
-"""The providers there are: built-in definitions with the operator's upstreams applied."""
+"""The providers there are: built-in, installed and the operator's, with the operator's upstreams applied."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,9 +10,11 @@ from pathlib import Path
 from django.conf import settings
 
 from digitalme.errors import NotFound
-from providers import manifest
+from providers import installed, manifest
+from providers.installed import Catalogue, Origin
 from providers.manifest import ErrorShape, Manifest, Operation
 
+CHECK_SECONDS = 1.0  # how long an installed provider may take to be seen
 CATALOG = Path(__file__).parent / "catalog"
 BUILT_IN = ("anthropic", "openai", "slack", "github", "clickup", "telegram", "google", "twocaptcha", "sandbox")
 
@@ -21,12 +25,13 @@ class Provider:
 
     `upstream` is the address that a path is appended to, without a final slash; empty for the
     sandbox, which answers by itself. `operator_upstream` tells that the operator chose the address,
-    so that http and private addresses are allowed.
+    so that http and private addresses are allowed. `origin` tells where the definition comes from.
     """
 
     manifest: Manifest
     upstream: str
     operator_upstream: bool
+    origin: Origin = "built-in"
 
     @property
     def slug(self) -> str:
@@ -61,7 +66,7 @@ class Provider:
         if self.manifest.hosts and not self.operator_upstream:
             for host in self.manifest.hosts:
                 if host.takes(path):
-                    there = Provider(self.manifest, host.base_url, False)
+                    there = Provider(self.manifest, host.base_url, False, self.origin)
                     return there, (path[len(host.prefix) :] or "/") if host.strip else path
         return self, path
 
@@ -76,37 +81,69 @@ def _manifests() -> tuple[Manifest, ...]:
 
 
 class _Known:
-    """The providers for one set of upstreams; a change of the setting makes a new one."""
+    """The providers for one set of upstreams and one catalogue; a change of either makes a new one."""
 
-    def __init__(self, upstreams: Mapping[str, str]) -> None:
-        self.source = dict(upstreams)
-        self.by_slug = {one.slug: _provider(one, self.source.get(one.slug, "")) for one in _manifests()}
+    def __init__(self, upstreams: Mapping[str, str], catalogue: Catalogue) -> None:
+        self.source, self.catalogue = dict(upstreams), catalogue
+        built_in: list[tuple[Manifest, Origin]] = [(one, "built-in") for one in _manifests()]
+        every = [
+            _provider(one, self.source.get(one.slug, ""), origin)
+            for one, origin in (*built_in[:-1], *catalogue.definitions, built_in[-1])
+        ]
+        self.by_slug = {one.slug: one for one in every if one.slug not in catalogue.off}
+        self.off = {one.slug: one.name for one in every if one.slug in catalogue.off}
         self.all = tuple(self.by_slug.values())
 
 
 _known: _Known | None = None
+_catalogue = Catalogue()
+_due = 0.0
 
 
 def _current() -> _Known:
     global _known
+    if time.monotonic() >= _due and not _in_event_loop():
+        refresh()
     upstreams = settings.DIGITALME_UPSTREAMS
-    if _known is None or _known.source != upstreams:
-        _known = _Known(upstreams)
+    if _known is None or _known.catalogue is not _catalogue or _known.source != upstreams:
+        _known = _Known(upstreams, _catalogue)
     return _known
 
 
-def _provider(definition: Manifest, override: str) -> Provider:
+def refresh() -> None:
+    """Look whether definitions were installed, changed or removed.
+
+    It asks the database, so an event loop must not call it; there, whoever owns the loop has a thread of
+    their own do it every CHECK_SECONDS. Everywhere else it happens by itself, that often at most.
+    """
+    global _catalogue, _due
+    _due = time.monotonic() + CHECK_SECONDS
+    _catalogue = installed.current(_catalogue, frozenset(BUILT_IN))
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _provider(definition: Manifest, override: str, origin: Origin) -> Provider:
     if not override or not definition.base_url:
-        return Provider(definition, definition.base_url, False)
+        return Provider(definition, definition.base_url, False, origin)
     # Paths begin with /v1 already; many people write the base as their SDK wants it, with /v1.
-    return Provider(definition, override.rstrip("/").removesuffix("/v1").rstrip("/"), True)
+    return Provider(definition, override.rstrip("/").removesuffix("/v1").rstrip("/"), True, origin)
 
 
 def get(slug: str) -> Provider:
     """Return the provider of that slug. Raises NotFound."""
-    provider = _current().by_slug.get(slug)
+    known = _current()
+    provider = known.by_slug.get(slug)
     if provider is None:
-        raise NotFound(f"There is no provider {slug[:64]!r} here. Known: {', '.join(_current().by_slug)}.")
+        if slug in known.off:
+            raise NotFound(f"{known.off[slug]} is switched off on this server. Ask its administrator.")
+        raise NotFound(f"There is no provider {slug[:64]!r} here. Known: {', '.join(known.by_slug)}.")
     return provider
 
 

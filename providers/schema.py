@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from providers.shape import Key, json_schema
+from providers.shape import ONE_LINE, Key, json_schema
 
 DIALECTS = ("none", "json", "openai_chat", "openai_responses", "openai_embeddings", "anthropic_messages")
 ERROR_SHAPES = (
@@ -29,7 +29,6 @@ _JSON_PATH = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}"
 _SEGMENT = r"([A-Za-z0-9_.~:@!$&'()+,;=-]|\{[a-z_]{1,32}\})+"
 _PREFIX = r"(/[A-Za-z0-9_.-]+)+"
 _URL = r"https://[a-z0-9.-]+"
-_LINE = r"[^\x00-\x1f\x7f]*"
 
 _CONDITION = {
     "status": Key("wholes", "The statuses that it applies to; any if absent.", least=100, most=599),
@@ -47,12 +46,12 @@ _CONDITION = {
 
 FIELD = {
     "name": Key("text", "The field's name in the API.", required=True, pattern=_FIELD),
-    "label": Key("text", "What the form calls it.", required=True, most=64, pattern=_LINE),
+    "label": Key("text", "What the form calls it.", required=True, most=64, pattern=ONE_LINE),
     "secret": Key("flag", "Whether it is hidden while it is typed.", default=True),
     "required": Key("flag", "Whether it must be filled in.", default=True),
     "pattern": Key("text", "A regular expression (Python's) that a value must match whole.", required=True, most=500),
-    "example": Key("text", "What a value begins like.", default="", most=100, pattern=_LINE),
-    "help": Key("text", "A sentence beside the field.", default="", most=300, pattern=_LINE),
+    "example": Key("text", "What a value begins like.", default="", most=100, pattern=ONE_LINE),
+    "help": Key("text", "A sentence beside the field.", default="", most=300, pattern=ONE_LINE),
 }
 
 AUTH = {
@@ -137,7 +136,7 @@ CHECK = {
             **_CONDITION,
             "category": Key("text", "What it means.", required=True, choices=CATEGORIES),
             "message": Key(
-                "text", "What the person is told; {name} is the provider's.", default="", most=300, pattern=_LINE
+                "text", "What the person is told; {name} is the provider's.", default="", most=300, pattern=ONE_LINE
             ),
         },
     ),
@@ -150,7 +149,7 @@ CHECK = {
         "tables",
         "What a good answer tells about the credential.",
         keys={
-            "label": Key("text", "What the fact is called.", required=True, most=64, pattern=_LINE),
+            "label": Key("text", "What the fact is called.", required=True, most=64, pattern=ONE_LINE),
             "json": Key("text", "Where the JSON body has it.", default="", pattern=_JSON_PATH),
             "header": Key("text", "The response header that has it.", default="", pattern=_HEADER),
         },
@@ -184,9 +183,9 @@ REWRITE = {
 
 DEFINITION = {
     "slug": Key("text", "The name in addresses: /gateway/<slug>/...", required=True, pattern=r"[a-z][a-z0-9]{1,31}"),
-    "name": Key("text", "The name for people.", required=True, most=64, pattern=_LINE),
+    "name": Key("text", "The name for people.", required=True, most=64, pattern=ONE_LINE),
     "help_url": Key("text", "The page where a key is made.", default="", pattern=r"https://[\x21-\x7e]+", most=500),
-    "help_text": Key("text", "How to get there, in a sentence or two.", required=True, most=600, pattern=_LINE),
+    "help_text": Key("text", "How to get there, in a sentence or two.", required=True, most=600, pattern=ONE_LINE),
     "needs_key": Key("flag", "Whether calls need a credential.", default=True),
     "several": Key("flag", "Whether an owner may keep several credentials, each with a label.", default=False),
     "base_url": Key(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 Kind = Literal["text", "flag", "whole", "texts", "wholes", "values", "texts by name", "table", "tables"]
 Path = tuple[str | int, ...]
+ONE_LINE = r"[^\x00-\x1f\x7f]*"
 _HEAD = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.-]+)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+|\"[^\"]*\")\s*=")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -82,7 +83,7 @@ class Reader:
             else:
                 found[name] = () if key.default is None and key.kind in _MANY else key.default
                 if key.required:
-                    self.refuse((*path, name), f"is missing; {key.advice or _wanted(key)}.")
+                    self.refuse((*path, name), f"is missing; it {_wanted(key)}.")
         return found
 
     def _value(self, key: Key, value: Any, path: Path) -> Any:
@@ -91,7 +92,7 @@ class Reader:
 
     def _text(self, key: Key, value: Any, path: Path) -> Any:
         if not isinstance(value, str) or not _fits(key, value):
-            self.refuse(path, f"{_wanted(key)}; {key.advice}." if key.advice else f"{_wanted(key)}.")
+            self.refuse(path, f"{_wanted(key)}.")
             return key.default
         return value
 
@@ -111,7 +112,7 @@ class Reader:
         """Read a list of texts, or one text alone."""
         given = [value] if isinstance(value, str) else value
         if not isinstance(given, list) or not all(isinstance(one, str) and _fits(key, one) for one in given):
-            self.refuse(path, f"{_wanted(key)}; {key.advice}." if key.advice else f"{_wanted(key)}.")
+            self.refuse(path, f"{_wanted(key)}.")
             return ()
         return tuple(given)
 
@@ -171,11 +172,15 @@ def _fits(key: Key, value: str) -> bool:
 
 def _wanted(key: Key) -> str:
     """Say what the key must hold."""
+    if key.advice:
+        return key.advice
+    if key.pattern == ONE_LINE:
+        return "must be a quoted text on one line" + (f" of up to {key.most} characters" if key.most else "")
     several = "each of them " if key.kind == "texts" else ""
     form = ""
     if key.choices:
         form = f" {several}one of {', '.join(key.choices)}"
-    elif key.pattern and not key.advice:
+    elif key.pattern:
         form = f" {several}that matches {key.pattern}"
     if key.kind == "text":
         return f"must be{form}" if key.choices else f"must be a quoted text{form}"

@@ -1,6 +1,7 @@
 """What all parts share: three people, their clients, an empty cache, throw-away servers."""
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from pytest_django import DjangoDbBlocker
 from apikeys import keyring
 from digitalme.accounts.models import Membership, Team, User
 from digitalme.audit import triggers
+from providers import registry
+from providers.installed import Catalogue
 from providers.registry import Provider
 from tests import servers, several
 
@@ -52,6 +55,14 @@ def _no_promoted_master() -> Iterator[None]:
     """What one test's database says about masters is nothing that the next one knows."""
     yield
     keyring.adopt(keyring.State())
+
+
+@pytest.fixture(autouse=True)
+def _built_in_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins with the providers that are built in; others come by what the test itself does."""
+    monkeypatch.setattr(registry, "CHECK_SECONDS", 10**6)
+    monkeypatch.setattr(registry, "_due", time.monotonic() + 10**6)
+    monkeypatch.setattr(registry, "_catalogue", Catalogue())
 
 
 @pytest.fixture

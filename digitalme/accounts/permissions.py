@@ -21,6 +21,11 @@ class Permission(StrEnum):
     VIEW_TOKENS = "accounts.view_accesstoken"
     REVOKE_TOKENS = "accounts.change_accesstoken"
 
+    VIEW_PROVIDERS = "providers.view_providerdefinition"
+    ADD_PROVIDERS = "providers.add_providerdefinition"
+    CHANGE_PROVIDERS = "providers.change_providerdefinition"
+    DELETE_PROVIDERS = "providers.delete_providerdefinition"
+
     VIEW_CREDENTIALS = "apikeys.view_credential"
     SWITCH_CREDENTIALS = "apikeys.change_credential"
     MANAGE_SYSTEM_CREDENTIALS = "apikeys.manage_system_credential"

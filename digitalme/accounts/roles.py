@@ -43,6 +43,7 @@ _READ = frozenset(
         Permission.VIEW_MEMBERSHIPS,
         Permission.VIEW_TOKENS,
         Permission.VIEW_CREDENTIALS,
+        Permission.VIEW_PROVIDERS,
         Permission.VIEW_TIERS,
         Permission.VIEW_LIMITS,
         Permission.VIEW_ALLOCATIONS,

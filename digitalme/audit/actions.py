@@ -44,6 +44,12 @@ class Action(StrEnum):
     TIER_SET = "tier.set"
     TIER_REMOVED = "tier.removed"
 
+    PROVIDER_INSTALLED = "provider.installed"
+    PROVIDER_CHANGED = "provider.changed"
+    PROVIDER_REMOVED = "provider.removed"
+    PROVIDER_ENABLED = "provider.enabled"
+    PROVIDER_DISABLED = "provider.disabled"
+
     MASTER_KEY_PROMOTED = "master_key.promoted"
     MASTER_KEY_RETIRED = "master_key.retired"
     MASTER_KEY_REINSTATED = "master_key.reinstated"
@@ -84,6 +90,7 @@ _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _PLACE = re.compile(
     r"(credential|token|user|team|tier|limit|allocation|second_factor|session)"
     r":([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{1,19})"
+    r"|provider:[a-z][a-z0-9]{1,31}"
     r"|master_key:[A-Za-z0-9._-]{1,32}|system|audit|backup|import|rotation"
 )
 _LARGEST = 10**18

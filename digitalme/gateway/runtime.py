@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,10 +18,11 @@ from digitalme.gateway.batching import Batcher, Queue
 from digitalme.gateway.relay import Progress
 from digitalme.gateway.revocation import Facts, Question, Watch
 from digitalme.gateway.settlement import Outcome
-from providers import pricing
+from providers import pricing, registry
 from providers.outbound import Relay
 from quotas import ledger
 
+log = logging.getLogger(__name__)
 LAST_SECONDS = 5
 # The ledger's thread waits for the interpreter after every answer of the database. At the default of
 # 5 ms a busy loop would make each of its batches take ten times as long.
@@ -39,10 +41,13 @@ class Runtime:
         self._settlements: Queue[Outcome, None] = Queue(settlement.settle)
         self._renewals: Queue[tuple[UUID, ...], int] = Queue(_renew)
         self._checks: Queue[Question, Facts] = Queue(revocation.look_up)
+        self._catalogue: Queue[None, None] = Queue(_look_for_providers)
         # Settlements come first: they give back what the admissions behind them may need.
-        self._batcher = Batcher(self._settlements, self._renewals, self._checks, self._admissions)
+        self._batcher = Batcher(self._settlements, self._renewals, self._checks, self._catalogue, self._admissions)
         watch = Watch(self._running, lambda asked: self._batcher.submit(self._checks, asked))
-        self._chores = (asyncio.create_task(self._renew_for_ever()), asyncio.create_task(watch.run()))
+        self._chores = tuple(
+            asyncio.create_task(chore) for chore in (self._renew_for_ever(), watch.run(), self._look_for_providers())
+        )
 
     @classmethod
     async def start(cls) -> "Runtime":
@@ -103,6 +108,20 @@ class Runtime:
             await asyncio.sleep(ledger.RENEW_SECONDS)
             if self._running:
                 self._batcher.post(self._renewals, tuple(self._running))
+
+    async def _look_for_providers(self) -> None:
+        """See providers that are installed or switched off meanwhile: the loop itself asks no database."""
+        while True:
+            await self._batcher.submit(self._catalogue, None)
+            await asyncio.sleep(registry.CHECK_SECONDS)
+
+
+def _look_for_providers(asked: Sequence[None]) -> list[None]:
+    try:
+        registry.refresh()
+    except Exception:
+        log.exception("providers not looked for")  # the next look may do better; calls go on with what is known
+    return [None] * len(asked)
 
 
 def _renew(batches: Sequence[tuple[UUID, ...]]) -> list[int]:

@@ -75,6 +75,7 @@ class Card:
     form: Any = None
     details: Any = None
     removing: bool = False
+    moved: bool = False
     result: Result | None = None
 
     @property
@@ -173,14 +174,22 @@ def _card(
         whose=whose,
         cost=spent.this_month.get(provider.slug, Decimal(0)),
         spark=charts.spark(spent.daily.get(provider.slug, ())),
+        moved=credential is not None and _moved(provider, credential),
         demo=demo if source == KeySource.SYSTEM and credential is None else None,
     )
+
+
+def _moved(provider: Provider, credential: Credential) -> bool:
+    """Whether the provider's addresses are others than those that the key was entered for: it opens no more."""
+    return tuple(credential.destination) != provider.destination
 
 
 def _standing(provider: Provider, credential: Credential | None, source: str) -> tuple[Chip, str]:
     if not provider.needs_key:
         return Chip("No key needed", "info"), "Built in, for practice"
     if credential is not None:
+        if _moved(provider, credential):
+            return Chip("Enter the key again", "bad"), "Your key"
         if not credential.is_active:
             return Chip("Switched off", "warn"), "Your key"
         if credential.expires_at and credential.expires_at <= timezone.now():

@@ -26,6 +26,7 @@ from tests.fakes import FakeProvider
 from usage.models import UsageRecord
 
 START_SECONDS = 60
+EXAMPLES = ("mistral", "notion", "linear")
 
 
 @dataclass(slots=True)
@@ -96,7 +97,7 @@ def web_process(upstream: str, application: str = "digitalme.asgi:application", 
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "DATABASE_URL": database_url(),
-        **{f"DIGITALME_UPSTREAM_{slug.upper()}": upstream for slug in BUILT_IN if slug != "sandbox"},
+        **{f"DIGITALME_UPSTREAM_{slug.upper()}": upstream for slug in (*BUILT_IN, *EXAMPLES)},
         "DIGITALME_SYSTEM_KEY_OPENAI": "sk-house-0123456789abcdefghij",
         "DIGITALME_SYSTEM_KEY_ANTHROPIC": "sk-ant-house-0123456789abcdefghij",
         **more,
