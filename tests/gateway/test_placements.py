@@ -263,6 +263,22 @@ def test_googles_resumable_upload_goes_on_here(web: WebProcess, provider: FakePr
     assert (again.status_code, again.headers["range"]) == (308, "bytes=0-3")
 
 
+def test_googles_uploads_are_taken_at_the_root(web: WebProcess, provider: FakeProvider, ann: Person) -> None:
+    replying(provider, {"id": "1"})
+    url = f"{web.url}/upload/drive/v3/files?uploadType=media&x=%2F"
+    answer = requests.post(url, data=b"\x00\xff", headers=ann.headers, timeout=20)
+    assert answer.json() == {"id": "1"}
+    seen = seen_once(provider, ann)
+    assert (seen.path, seen.body) == ("/upload/drive/v3/files?uploadType=media&x=%2F", b"\x00\xff")
+    assert ann.record("ok").operation == "upload"
+
+
+def test_an_upload_without_a_token_is_refused_as_google_does(web: WebProcess, provider: FakeProvider) -> None:
+    answer = requests.post(f"{web.url}/upload/drive/v3/files", data=b"x", timeout=20)
+    assert (answer.status_code, answer.json()["error"]["status"]) == (403, "PERMISSION_DENIED")
+    assert provider.seen == []
+
+
 def test_a_header_that_may_carry_the_token_is_taken(web: WebProcess, provider: FakeProvider, ann: Person) -> None:
     replying(provider, {})
     call(web, "GET", "google/calendar/v3/calendars/x", headers={"x-goog-api-key": ann.token})
