@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from providers import rules, schema, shape
-from providers.operations import ANY, Dialect, Operation, Routes, UsagePaths
+from providers.agreement import Agreement
+from providers.operations import Dialect, Operation, Routes, UsagePaths
 from providers.rules import ALWAYS, Condition, ErrorRule, Failure
 
 __all__ = ["Auth", "Check", "Dialect", "Field", "Host", "Manifest", "ManifestProblem", "Operation", "Rewrite"]
@@ -214,7 +215,7 @@ def parse(values: Mapping[str, Any], where: str, text: str = "") -> Manifest:
     reader = shape.Reader()
     given = reader.table(schema.DEFINITION, values)
     if not reader.problems:
-        _Agreement(reader, given).check()
+        Agreement(reader, given).check()
     if reader.problems:
         raise ManifestProblem("\n".join(problem.sentence(where, text) for problem in reader.problems))
     return _manifest(given)
@@ -302,108 +303,3 @@ def _rewrite(given: Mapping[str, Any] | None) -> Rewrite | None:
     if not given:
         return None
     return Rewrite(frozenset(given["headers"]), given["fields"], frozenset(given["tickets"]))
-
-
-class _Agreement:
-    """Checks what only the whole can show."""
-
-    def __init__(self, reader: shape.Reader, given: Mapping[str, Any]) -> None:
-        self.refuse = reader.refuse
-        self.given = given
-        self.fields = {one["name"] for one in given["fields"]}
-
-    def check(self) -> None:
-        self._whole()
-        for place, one in enumerate(self.given["fields"]):
-            self._pattern(("fields", place, "pattern"), one["pattern"])
-        for place, one in enumerate(self.given["auth"]):
-            self._auth(("auth", place), one)
-        for place, one in enumerate(self.given["operations"]):
-            self._operation(("operations", place), one)
-        for place, one in enumerate(self.given["check"]):
-            self._check(("check", place), one)
-        for place, one in enumerate(self.given["failures"]):
-            self._condition(("failures", place, "json"), one)
-
-    def _whole(self) -> None:
-        given, names = self.given, [one["name"] for one in self.given["operations"]]
-        if not names:
-            self.refuse(("operations",), "is empty; name at least one.")
-        if len(set(names)) != len(names):
-            self.refuse(("operations",), "names one operation twice; give each its own name.")
-        if len(self.fields) != len(given["fields"]):
-            self.refuse(("fields",), "names one field twice; give each its own name.")
-        if given["needs_key"] != bool(self.fields):
-            self.refuse(("fields",), "must be there if and only if needs_key is true.")
-        if given["needs_key"] and not given["base_url"]:
-            self.refuse(("base_url",), "is missing; a provider with a key has an address.")
-        if given["several"] and not given["needs_key"]:
-            self.refuse(("several",), "makes no sense without a key; remove it.")
-        if given["needs_key"] and not any(not one["extra"] for one in given["auth"]):
-            self.refuse(("auth",), "is missing; say where the key goes.")
-        tickets = (given["rewrite"] or {}).get("tickets", ())
-        if set(tickets) - set((given["rewrite"] or {}).get("fields", ())):
-            self.refuse(("rewrite", "tickets"), "must be among 'fields'.")
-        if "path" in given["accepts_token_in"] and not any(one["place"] == "path" for one in given["auth"]):
-            self.refuse(("accepts_token_in",), "names 'path', so 'auth' must have that place too.")
-
-    def _pattern(self, path: shape.Path, pattern: str) -> None:
-        try:
-            re.compile(pattern)
-        except re.error:
-            self.refuse(path, "is not a regular expression; correct it.")
-
-    def _auth(self, path: shape.Path, one: Mapping[str, Any]) -> None:
-        if one["place"] == "none":
-            return
-        if one["field"] not in self.fields:
-            self.refuse((*path, "field"), "must name one of the fields in 'auth'.")
-        named = one["place"] in ("header", "query", "form", "json")
-        if named != bool(one["name"]):
-            self.refuse(
-                (*path, "name"), "is missing; name it." if named else "has no meaning for this place; remove it."
-            )
-        if (one["place"] == "path") != bool(one["prefixes"]):
-            self.refuse((*path, "prefixes"), "must be there if and only if the place is 'path'.")
-        if one["scheme"] and one["place"] != "header":
-            self.refuse((*path, "scheme"), "is for the place 'header' alone; remove it.")
-        self._pattern((*path, "when"), one["when"])
-
-    def _operation(self, path: shape.Path, one: Mapping[str, Any]) -> None:
-        if (one["dialect"] == "json") != bool(one["usage"]):
-            self.refuse((*path, "usage"), "must be there if and only if the dialect is 'json'.")
-        if one["system"] and one["path"] == ANY:
-            self.refuse(
-                (*path, "system"), "cannot be true for any path; name the paths that the house's key may serve."
-            )
-        if one["system"] and one["dialect"] == "json":
-            self.refuse(
-                (*path, "system"), "cannot be true for the dialect 'json': its cost cannot be bounded beforehand."
-            )
-        if one["unit_price"] and one["dialect"] not in ("none", "json"):
-            self.refuse((*path, "unit_price"), "has no meaning where tokens are priced; remove it.")
-        if one["path"] == ANY and any(auth["place"] == "path" for auth in self.given["auth"]):
-            self.refuse(
-                (*path, "path"), "cannot be any path where the key stands in the path; name what may follow it."
-            )
-        if "{" in one["name"] and one["name"].partition("{")[2].partition("}")[0] not in one["path"]:
-            self.refuse((*path, "name"), "names a segment that the path does not have.")
-
-    def _check(self, path: shape.Path, one: Mapping[str, Any]) -> None:
-        if one["field"] and one["field"] not in self.fields:
-            self.refuse((*path, "field"), "must name one of the fields.")
-        if one["auth"]:
-            self._auth((*path, "auth"), one["auth"])
-        if one["success"]:
-            self._condition((*path, "success", "json"), one["success"])
-        for place, rule in enumerate(one["errors"]):
-            self._condition((*path, "errors", place, "json"), rule)
-        for place, fact in enumerate(one["facts"]):
-            if bool(fact["json"]) == bool(fact["header"]):
-                self.refuse(
-                    (*path, "facts", place, "json"), "or 'header' must say where the fact is; give one of the two."
-                )
-
-    def _condition(self, path: shape.Path, one: Mapping[str, Any]) -> None:
-        if flaw := rules.flaw(one):
-            self.refuse(path[:-1], f"{flaw}.")
