@@ -73,6 +73,14 @@ class Person:
             time.sleep(0.02)
 
 
+def until(what: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait until it holds: settlement and the look for providers follow by themselves."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
 def database_url() -> str:
     """Return the address of the test database for another process."""
     at = connection.settings_dict

@@ -1,7 +1,6 @@
 """A provider that is installed while everything runs is called, metered, priced and limited like any other, at once and
 in every process."""
 
-import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +14,7 @@ from apikeys.models import Credential
 from providers import definitions
 from providers.models import ProviderDefinition
 from tests.fakes import FakeProvider, Manner, Reply
-from tests.gateway.conftest import EXAMPLES, Person, WebProcess, command
+from tests.gateway.conftest import EXAMPLES, Person, WebProcess, command, until
 from tests.gateway.test_sdks import MESSAGES
 
 # The web process is another one: what it is to see must be committed.
@@ -28,13 +27,6 @@ ABSENT = "There is no provider"
 
 def example(slug: str) -> str:
     return (FOLDER / f"{slug}.toml").read_text()
-
-
-def until(what: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def answered(web: WebProcess, person: Person, path: str, method: str = "GET", **more: Any) -> requests.Response:

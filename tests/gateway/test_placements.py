@@ -9,7 +9,7 @@ import requests
 
 from digitalme.gateway import tickets
 from tests.fakes import FakeProvider, Manner, Reply, Seen
-from tests.gateway.conftest import Person, WebProcess, command
+from tests.gateway.conftest import Person, WebProcess, command, until
 
 # The web process is another one: what it is to see must be committed.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -214,7 +214,7 @@ def test_slacks_upload_goes_through_here_without_any_key(web: WebProcess, provid
     seen = seen_once(provider, ann)
     assert (seen.path, seen.body) == ("/files/upload/v1/ABC?part=1", b"\x00\x01\x02\x03")
     assert not set(HEADERS) & set(seen.headers)
-    assert {one.operation for one in ann.records()} == {"files.getUploadURLExternal", "files"}
+    until(lambda: {one.operation for one in ann.records()} == {"files.getUploadURLExternal", "files"})
 
 
 @pytest.mark.parametrize(
