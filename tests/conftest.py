@@ -26,13 +26,15 @@ PASSWORD = "correct horse battery staple"
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Let tests empty the audit trail between them, which the database refuses to everybody else; at the
     end, cut what threads left open, or PostgreSQL does not let go of the test database."""
-    flush = connection.ops.sql_flush
+    # On the class: a browser's tests have a connection of their own.
+    operations: Any = type(connection.ops)
+    flush = operations.sql_flush
 
-    def emptying(*arguments: Any, **options: Any) -> list[str]:
-        statements = flush(*arguments, **options)
+    def emptying(self: Any, *arguments: Any, **options: Any) -> list[str]:
+        statements = flush(self, *arguments, **options)
         return [*triggers.removal(connection.vendor), *statements, *triggers.creation(connection.vendor)]
 
-    connection.ops.sql_flush = emptying  # type: ignore[method-assign]
+    operations.sql_flush = emptying
     yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
