@@ -12,7 +12,7 @@ CORE := $(VENV)/.core-$(shell cksum < requirements/core.txt | cut -d' ' -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements/core.txt requirements/dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock screenshots clean
+.PHONY: help run test check mutants bench lock screenshots clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: $(DEV) ## Run the tests: on SQLite, and with PostgreSQL, Redis and Chromiu
 
 check: $(DEV) ## Run what CI runs: style, types, settings, and the tests on SQLite and on PostgreSQL with Redis
 	@.ci/check
+
+mutants: $(DEV) ## Change the vault and the key ring in one place at a time: do their tests notice? (ARGS=--help)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(CORE) ## Measure the gateway beside a direct call and nginx (ARGS=--help for what can be chosen)
 	@$(BIN)/python -m bench.gateway $(ARGS)

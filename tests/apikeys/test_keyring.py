@@ -237,3 +237,8 @@ def test_a_server_does_not_start_with_a_weak_key() -> None:
     assert refused.returncode != 0
     assert "'k7'" in refused.stderr
     assert SEQUENCE not in refused.stderr + refused.stdout
+
+
+def test_what_unwraps_masters_is_not_shown_either() -> None:
+    shown = repr(keyring._Vault("https://vault.example", "hvs.a-token-of-the-vault", "transit"))
+    assert "hvs." not in shown

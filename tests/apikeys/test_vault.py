@@ -309,3 +309,9 @@ def test_a_crowd_of_new_owners_does_not_hold_up_the_warm_ones() -> None:
         took.append(time.perf_counter() - start)
         time.sleep(0.002)
     assert statistics.quantiles(took, n=20)[-1] < 0.05
+
+
+def test_what_the_documentation_says_of_sizes_and_times_stands() -> None:
+    assert (vault.ROUNDS, vault.KEY_BYTES, vault.SALT_BYTES) == ({1: 100_000}, 32, 32)
+    assert (vault.CACHED_OWNERS, vault.IDLE_SECONDS, vault.HARD_SECONDS) == (1_000, 300, 900)
+    assert 2 * (os.cpu_count() or 1) == vault.MAX_DERIVATIONS
