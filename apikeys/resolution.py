@@ -7,11 +7,10 @@ import contextvars
 import json
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -19,7 +18,8 @@ from django.conf import settings
 from apikeys import vault
 from apikeys.models import Credential
 from apikeys.vault import Context, CredentialUnreadable
-from digitalme.database import among, as_time, as_uuid, parameters, prepared_cursor
+from digitalme.database import among, as_time, as_uuid
+from digitalme.statements import Rows, Statement
 from providers import auth, registry
 from providers.secrets import Secret
 
@@ -37,8 +37,7 @@ class KeySource(StrEnum):
     SYSTEM = "system"
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedKey:
+class ResolvedKey(NamedTuple):
     """A key that will serve a call, still sealed.
 
     With `plain_env` it is the house's key from the environment: it has no credential and is not
@@ -72,28 +71,40 @@ _RANKS = (KeySource.USER, KeySource.TEAM, KeySource.SYSTEM)
 _Quality = tuple[int, bool, Any]
 
 
-def resolve(wanted: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], ResolvedKey]:
-    """Return the key for each (user id, place) that has one, in one statement; a place is a provider, or
-    `provider/label` where an owner keeps several.
+def resolve(wanted: Collection[tuple[UUID, str]]) -> Statement[dict[tuple[UUID, str], ResolvedKey]]:
+    """Find the key for each (user id, place) that has one; a place is a provider, or `provider/label`
+    where an owner keeps several.
 
     Who has switched their own key off has none: the house does not step in unasked. The same holds
     for a team's key, and for the house's row, which comes before its key in the environment. Of
     several teams' keys one that serves is taken, of these the oldest. One that expired is found as such.
     """
-    if not wanted:
-        return {}
-    users = list({user for user, _ in wanted})
-    places = {place: place.partition("/")[::2] for _, place in wanted}
+    places = [place.partition("/") for _, place in wanted]
+    someone, user_ids = among({user for user, _ in wanted})
+    named, slugs = among({slug for slug, _, _ in places})
+    called, names = among({label for _, _, label in places})
+    those, chosen = f"c.provider {named} AND c.label {called}", [*slugs, *names]
+    return Statement(
+        f"SELECT 0, c.user_id, {_COLUMNS} FROM apikeys_credential c {_SALTED}"  # noqa: S608 (constants)
+        f" WHERE c.user_id {someone} AND {those}"
+        f" UNION ALL SELECT 1, m.user_id, {_COLUMNS} FROM accounts_membership m"
+        f" JOIN apikeys_credential c ON c.team_id = m.team_id {_SALTED} WHERE m.user_id {someone} AND {those}"
+        f" UNION ALL SELECT 2, NULL, {_COLUMNS} FROM apikeys_credential c {_SALTED} WHERE c.is_system AND {those}",
+        [*user_ids, *chosen, *user_ids, *chosen, *chosen],
+        lambda rows: _best(rows, wanted),
+    )
+
+
+def _best(rows: Rows, wanted: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], ResolvedKey]:
     best: dict[tuple[Any, str], tuple[_Quality, tuple[Any, ...]]] = {}
-    for row in _rows(users, {slug for slug, _ in places.values()}, {label for _, label in places.values()}):
-        place = (row[1], f"{row[4]}/{row[11]}" if row[11] else row[4])
+    for row in rows:
+        place = (as_uuid(row[1]), f"{row[4]}/{row[11]}" if row[11] else row[4])
         quality = (row[0], not row[8] or _expired(row) is not None, row[2])
         if place not in best or quality < best[place][0]:
             best[place] = (quality, row)
-    stored_id_of = dict(zip(users, parameters(users), strict=True))
     found = {}
     for user_id, provider in wanted:
-        chosen = best.get((stored_id_of[user_id], provider)) or best.get((None, provider))
+        chosen = best.get((user_id, provider)) or best.get((None, provider))
         key = _stored(chosen[1]) if chosen else _from_environment(provider)
         if key:
             found[user_id, provider] = key
@@ -153,39 +164,20 @@ def resolved(credential: Credential) -> ResolvedKey:
     )
 
 
-def versions(credential_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Return the versions of those of these credentials that are there and switched on, in one statement."""
+def versions(credential_ids: Collection[UUID]) -> Statement[Mapping[UUID, int]]:
+    """Read the versions of those of these credentials that are there and switched on."""
     those, ids = among(credential_ids)
-    with prepared_cursor() as cursor:
-        cursor.execute(f"SELECT c.id, c.version FROM apikeys_credential c WHERE c.is_active AND c.id {those}", ids)  # noqa: S608
-        rows = cursor.fetchall()
-    return {found: version for credential_id, version in rows if (found := as_uuid(credential_id))}
+    return Statement(
+        f"SELECT c.id, c.version FROM apikeys_credential c WHERE c.is_active AND c.id {those}",  # noqa: S608
+        ids,
+        lambda rows: {found: version for credential_id, version in rows if (found := as_uuid(credential_id))},
+    )
 
 
 def touch(uses: Mapping[UUID, Mapping[str, str]], *, now: datetime) -> None:
     """Note that these credentials were used, and by what, in one statement."""
     used = [Credential(id=one, last_used_at=now, last_use=dict(by)) for one, by in uses.items()]
     Credential.objects.bulk_update(used, ["last_used_at", "last_use"])
-
-
-def _rows(users: list[UUID], providers: Collection[str], labels: Collection[str]) -> list[tuple[Any, ...]]:
-    """Read all keys that could serve: rank of the source, user (none for the house's), then _COLUMNS."""
-    someone, user_ids = among(users)
-    named, slugs = among(providers)
-    called, names = among(labels)
-    those = f"c.provider {named} AND c.label {called}"
-    chosen = [*slugs, *names]
-    with prepared_cursor() as cursor:
-        cursor.execute(
-            f"SELECT 0, c.user_id, {_COLUMNS} FROM apikeys_credential c {_SALTED}"  # noqa: S608 (constants)
-            f" WHERE c.user_id {someone} AND {those}"
-            f" UNION ALL SELECT 1, m.user_id, {_COLUMNS} FROM accounts_membership m"
-            f" JOIN apikeys_credential c ON c.team_id = m.team_id {_SALTED} WHERE m.user_id {someone} AND {those}"
-            f" UNION ALL SELECT 2, NULL, {_COLUMNS} FROM apikeys_credential c {_SALTED} WHERE c.is_system AND {those}",
-            [*user_ids, *chosen, *user_ids, *chosen, *chosen],
-        )
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
 
 
 def _stored(row: tuple[Any, ...]) -> ResolvedKey | None:

@@ -130,6 +130,7 @@ def _read() -> int:
     """Open random people's keys, as the gateway does, until standard input ends; print how many and how many failed."""
     from apikeys import masters, resolution
     from digitalme.accounts.models import User
+    from digitalme.statements import ask
 
     masters.verify()
     people = list(User.objects.values_list("pk", flat=True))
@@ -138,7 +139,7 @@ def _read() -> int:
     while not select.select([sys.stdin], [], [], 1 / READS_A_SECOND)[0]:
         wanted = (rng.choice(people), "openai")
         try:
-            resolution.unseal(resolution.resolve([wanted])[wanted])
+            resolution.unseal(ask(resolution.resolve([wanted]))[wanted])
         except Exception:
             failed += 1
         reads += 1

@@ -1,18 +1,16 @@
 """What the tables share: exact money, time-ordered ids, parameters for hand-written SQL."""
 
-import contextlib
-import json
 import os
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache
 from typing import Any
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 NANO = Decimal("0.000000001")
 _PER_DOLLAR = 1_000_000_000
@@ -122,25 +120,23 @@ def prepared_cursor() -> Any:
         return database.make_cursor(cursor)
 
 
-@contextlib.contextmanager
-def relaxed() -> Iterator[None]:
-    """A transaction that is as atomic and as visible as any, but whose commit does not wait for the disk:
-    if the database server crashes, the last ones may be undone as a whole."""
-    with transaction.atomic():
-        if not on_sqlite():  # which does not wait for each commit anyway (settings)
-            with prepared_cursor() as cursor:
-                cursor.execute("SET LOCAL synchronous_commit TO OFF")
-        yield
-
-
 def among(values: Collection[Any]) -> tuple[str, list[Any]]:
     """Return what follows a column to mean 'is one of these', and its parameters.
 
-    On PostgreSQL that is one array, so that the text does not tell how many there are.
+    On PostgreSQL that is one array, so that the text does not tell how many there are; it travels as text,
+    which the driver need not look through. The values are ids, slugs or digests.
     """
     if on_sqlite():
         return f"IN ({placeholders(len(values))})", parameters(values)
-    return "= ANY(%s)", [list(values)]
+    return "= ANY(%s)", [array(values)]
+
+
+def array(values: Iterable[Any]) -> str:
+    """Return ids, numbers or words as a PostgreSQL array in its text form."""
+    return "{" + ",".join(['"' + str(value).translate(_ESCAPED) + '"' for value in values]) + "}"
+
+
+_ESCAPED = str.maketrans({'"': r"\"", "\\": r"\\"})
 
 
 def placeholders(count: int) -> str:
@@ -156,26 +152,3 @@ def rows_of_placeholders(rows: int, columns: int) -> str:
 def flatten(rows: Sequence[Sequence[Any]]) -> list[Any]:
     """Return the values of several rows as one list of parameters."""
     return [value for row in rows for value in row]
-
-
-def insert_rows(table: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]], *, conflict: str = "") -> None:
-    """Insert rows in one statement. `columns` gives each name's type on PostgreSQL; the values of a jsonb
-    column are JSON text.
-
-    PostgreSQL's driver spends longer on finding hundreds of placeholders than the server on the whole
-    statement, so there all rows travel as one JSON document.
-    """
-    names = ", ".join(columns)
-    with prepared_cursor() as cursor:
-        if on_sqlite():
-            values = f"VALUES {rows_of_placeholders(len(rows), len(columns))}"
-            cursor.execute(f"INSERT INTO {table} ({names}) {values} {conflict}", parameters(flatten(rows)))
-            return
-        picked = ", ".join(f"{name}::jsonb" if kind == "jsonb" else name for name, kind in columns.items())
-        typed = ", ".join(f"{name} {'text' if kind == 'jsonb' else kind}" for name, kind in columns.items())
-        document = json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str)
-        cursor.execute(
-            f"INSERT INTO {table} ({names}) SELECT {picked} FROM json_to_recordset(%s::json) AS given({typed})"  # noqa: S608
-            f" {conflict}",
-            [document],
-        )

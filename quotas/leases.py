@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
-from digitalme.database import among, as_uuid, insert_rows, on_sqlite, parameters, placeholders, prepared_cursor
+from digitalme import statements
+from digitalme.database import among, as_uuid, on_sqlite, parameters
+from digitalme.statements import Statement
 from quotas.decision import Amounts
 from quotas.rows import moment, same_id
 
@@ -18,8 +17,7 @@ LEASE_SECONDS = 60
 RENEW_SECONDS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """What a call may reach at most, and the facts that its lease keeps for the sweep."""
 
     request_id: UUID
@@ -36,8 +34,7 @@ class Hold:
     tag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseFacts:
+class LeaseFacts(NamedTuple):
     """An expired lease: all that is known of a call whose process is gone."""
 
     request_id: UUID
@@ -76,8 +73,8 @@ _TYPES = {
 _COLUMNS = ", ".join(_TYPES)
 
 
-def insert(granted: Sequence[tuple[Hold, tuple[UUID, ...]]], now: datetime) -> None:
-    """Write the leases of holds that are booked on these allocations, in one statement."""
+def insert(granted: Sequence[tuple[Hold, tuple[UUID, ...]]], now: datetime) -> Statement[None]:
+    """Write the leases of holds that are booked on these allocations."""
     # Both times are the same in all rows, so they are made ready once.
     begin, end = parameters([now, now + timedelta(seconds=LEASE_SECONDS)])
     rows = [
@@ -101,57 +98,52 @@ def insert(granted: Sequence[tuple[Hold, tuple[UUID, ...]]], now: datetime) -> N
         )
         for hold, ids in granted
     ]
-    insert_rows("quotas_lease", _TYPES, rows)
+    return statements.insert("quotas_lease", _TYPES, rows)
 
 
-def delete(request_ids: Collection[UUID]) -> dict[UUID, tuple[tuple[UUID, ...], Amounts]]:
-    """End leases; return the allocations and amounts of those that were there."""
+def delete(request_ids: Collection[UUID]) -> Statement[dict[UUID, tuple[tuple[UUID, ...], Amounts]]]:
+    """End leases; read the allocations and amounts of those that were there."""
     these, ids = among(request_ids)
-    with prepared_cursor() as cursor:
-        cursor.execute(
-            f"DELETE FROM quotas_lease WHERE id {these}"  # noqa: S608
-            " RETURNING id, allocations, reserved_requests, reserved_tokens, reserved_cost",
-            ids,
-        )
-        return {
+    return Statement(
+        f"DELETE FROM quotas_lease WHERE id {these}"  # noqa: S608
+        " RETURNING id, allocations, reserved_requests, reserved_tokens, reserved_cost",
+        ids,
+        lambda rows: {
             row[0] if isinstance(row[0], UUID) else UUID(row[0]): (_ids(row[1]), Amounts(row[2], row[3], row[4]))
-            for row in cursor.fetchall()
-        }
+            for row in rows
+        },
+    )
 
 
-def renew(request_ids: Collection[UUID], *, now: datetime) -> int:
-    """Let the leases of running calls live for another LEASE_SECONDS; return how many there were."""
-    if not request_ids:
-        return 0
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE quotas_lease SET expires_at = %s WHERE id IN ({placeholders(len(request_ids))})",  # noqa: S608
-            parameters([now + timedelta(seconds=LEASE_SECONDS), *request_ids]),
-        )
-        return int(cursor.rowcount)
+def renew(request_ids: Collection[UUID], *, now: datetime) -> Statement[int]:
+    """Let the leases of running calls live for another LEASE_SECONDS; read how many there were."""
+    these, ids = among(request_ids)
+    return Statement(
+        f"UPDATE quotas_lease SET expires_at = %s WHERE id {these} RETURNING id",  # noqa: S608
+        [*parameters([now + timedelta(seconds=LEASE_SECONDS)]), *ids],
+        len,
+    )
 
 
-def expired(*, now: datetime, limit: int = 500) -> list[LeaseFacts]:
-    """Lock and return leases that ran out, leaving those that another sweep or a settlement is at."""
+def expired(*, now: datetime, limit: int = 500) -> Statement[list[LeaseFacts]]:
+    """Lock and read leases that ran out, leaving those that another sweep or a settlement is at."""
     skip = "" if on_sqlite() else " FOR UPDATE SKIP LOCKED"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {_COLUMNS} FROM quotas_lease WHERE expires_at <= %s"  # noqa: S608
-            f" ORDER BY id LIMIT %s{skip}",
-            parameters([now, limit]),
-        )
-        return [_facts(row) for row in cursor.fetchall()]
+    return Statement(
+        f"SELECT {_COLUMNS} FROM quotas_lease WHERE expires_at <= %s ORDER BY id LIMIT %s{skip}",  # noqa: S608
+        parameters([now, limit]),
+        lambda rows: [_facts(row) for row in rows],
+    )
 
 
-def held_per_allocation(user_ids: Collection[UUID]) -> dict[UUID, Amounts]:
-    """Return what the running calls of these users hold on each allocation."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT allocations, SUM(reserved_requests), SUM(reserved_tokens), SUM(reserved_cost)"  # noqa: S608
-            f" FROM quotas_lease WHERE user_id IN ({placeholders(len(user_ids))}) GROUP BY allocations",
-            parameters(user_ids),
-        )
-        return sums((_ids(row[0]), Amounts(int(row[1]), int(row[2]), int(row[3]))) for row in cursor.fetchall())
+def held_per_allocation(user_ids: Collection[UUID]) -> Statement[dict[UUID, Amounts]]:
+    """Read what the running calls of these users hold on each allocation."""
+    those, ids = among(user_ids)
+    return Statement(
+        "SELECT allocations, SUM(reserved_requests), SUM(reserved_tokens), SUM(reserved_cost)"  # noqa: S608
+        f" FROM quotas_lease WHERE user_id {those} GROUP BY allocations",
+        ids,
+        lambda rows: sums((_ids(row[0]), Amounts(int(row[1]), int(row[2]), int(row[3]))) for row in rows),
+    )
 
 
 def sums(changes: Iterable[tuple[Collection[UUID], Amounts]]) -> dict[UUID, Amounts]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from digitalme.accounts.models import User
 from digitalme.database import from_nano
+from digitalme.statements import ask
 from providers import registry
 from quotas import allocations, leases, policy
 from quotas.decision import Amounts
@@ -39,7 +40,7 @@ class QuotaStanding:
 def standings(user: User, now: datetime) -> list[QuotaStanding]:
     """Return every limit that binds the user's calls; one whose row does not exist yet has used nothing."""
     rows = allocations.current_rows([user.id], now)
-    held = leases.held_per_allocation([user.id])
+    held = ask(leases.held_per_allocation([user.id]))
     found = [_counted(row, held.get(row.id, Amounts())) for row in rows if row.is_active]
     there = {LimitKey(row.type, row.provider) for row in rows}
     limits = policy.limits_for([user.id]).get(user.id, [])

@@ -21,6 +21,8 @@ LAYERS: list[set[str]] = [
         "digitalme.settings",
         "digitalme.version",
     },
+    {"digitalme.statements"},
+    {"digitalme.pipeline"},
     {"providers"},
     {"digitalme.audit"},
     {"digitalme.accounts"},

@@ -1,20 +1,21 @@
-"""Write what each call was, cost and came to. Every function runs inside its caller's transaction."""
+"""Write what each call was, cost and came to: statements for the caller's transaction."""
 
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
 
-from digitalme.database import insert_rows, on_sqlite, parameters, placeholders
+from digitalme import statements
+from digitalme.database import among, on_sqlite, parameters
+from digitalme.statements import Statement
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One call. Costs are whole billionths of a US dollar; `cost` is None where no price is known."""
 
     request_id: UUID
@@ -92,53 +93,51 @@ _TYPES = {
 }
 
 
-def record(records: Sequence[Record], *, now: datetime | None = None) -> None:
-    """Write the records in one statement; one whose request id is there already is left as it is."""
+def record(records: Sequence[Record], *, now: datetime | None = None) -> list[Statement[Any]]:
+    """Write the records; one whose request id is there already is left as it is."""
     if not records:
-        return
-    insert_rows(
-        "usage_usagerecord", _TYPES, [_row(one) for one in records], conflict="ON CONFLICT (request_id) DO NOTHING"
-    )
+        return []
+    rows = [_row(one) for one in records]
+    written = statements.insert("usage_usagerecord", _TYPES, rows, conflict="ON CONFLICT (request_id) DO NOTHING")
     earliest = min(one.timestamp for one in records)
-    if earliest < (now or datetime.now(UTC)) - LATE:
-        reopen(earliest)
+    late = earliest < (now or datetime.now(UTC)) - LATE
+    return [written, *reopen(earliest)] if late else [written]
 
 
-def reopen(moment: datetime) -> None:
+def reopen(moment: datetime) -> list[Statement[Any]]:
     """Have the rollups gone past this moment, take their mark back to its hour, so that they count it again.
 
     The mark is locked even if it is not moved: a roll-up under way may be about to go past.
     """
     hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    with connection.cursor() as cursor:
-        if not on_sqlite():
-            cursor.execute("SELECT 1 FROM usage_rollupmark FOR UPDATE")
-        cursor.execute(
-            "UPDATE usage_rollupmark SET rolled_until = %s WHERE rolled_until > %s", parameters([hour, hour])
-        )
+    moved: Statement[None] = Statement(
+        "UPDATE usage_rollupmark SET rolled_until = %s WHERE rolled_until > %s", parameters([hour, hour])
+    )
+    return [moved] if on_sqlite() else [Statement("SELECT 1 FROM usage_rollupmark FOR UPDATE"), moved]
 
 
-def swept(request_ids: Collection[UUID]) -> dict[UUID, SweptFacts]:
-    """Lock and return those of the records that a sweep wrote and nothing corrected since."""
+def swept(request_ids: Collection[UUID]) -> Statement[dict[UUID, SweptFacts]]:
+    """Lock and read those of the records that a sweep wrote and nothing corrected since."""
     lock = "" if on_sqlite() else " FOR UPDATE"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT request_id, allocations, charged_requests, charged_tokens, charged_cost FROM usage_usagerecord"  # noqa: S608
-            f" WHERE status = 'swept' AND request_id IN ({placeholders(len(request_ids))}){lock}",
-            parameters(request_ids),
-        )
-        return {_id(row[0]): SweptFacts(_ids(row[1]), row[2], row[3], row[4]) for row in cursor.fetchall()}
+    these, ids = among(request_ids)
+    return Statement(
+        "SELECT request_id, allocations, charged_requests, charged_tokens, charged_cost FROM usage_usagerecord"  # noqa: S608
+        f" WHERE status = 'swept' AND request_id {these}{lock}",
+        ids,
+        lambda rows: {_id(row[0]): SweptFacts(_ids(row[1]), row[2], row[3], row[4]) for row in rows},
+    )
 
 
-def correct(late: Record) -> None:
+def correct(late: Record) -> list[Statement[Any]]:
     """Put a call's real figures in the place of its swept record."""
     assignments = ", ".join(f"{name} = %s" for name in _TYPES if name != "request_id")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE usage_usagerecord SET {assignments} WHERE request_id = %s AND status = 'swept'",  # noqa: S608
-            parameters([*_row(late)[1:], late.request_id]),
-        )
-    reopen(late.timestamp)
+    corrected = Statement[
+        None
+    ](
+        f"UPDATE usage_usagerecord SET {assignments} WHERE request_id = %s AND status = 'swept'",  # noqa: S608
+        parameters([*_row(late)[1:], late.request_id]),
+    )
+    return [corrected, *reopen(late.timestamp)]
 
 
 def charged_per_allocation(allocation_ids: Collection[UUID] | None = None) -> dict[UUID, tuple[int, int, int]]:

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from digitalme.database import among, as_uuid, prepared_cursor
+from digitalme.database import among, as_uuid
+from digitalme.statements import Rows, Statement
 
 Membership = tuple[UUID, UUID]
 
@@ -21,24 +22,27 @@ class Standing:
     memberships: frozenset[tuple[UUID | None, UUID | None]]
 
 
-def of(tokens: Collection[UUID], users: Collection[UUID], memberships: Collection[Membership]) -> Standing:
-    """Return which of these still stand, in one statement."""
+def of(tokens: Collection[UUID], users: Collection[UUID], memberships: Collection[Membership]) -> Statement[Standing]:
+    """Read which of these still stand."""
     (those_tokens, token_ids), (those_users, user_ids) = among(tokens), among(users)
     members, member_ids = among([user for user, _ in memberships])
     teams, team_ids = among([team for _, team in memberships])
-    with prepared_cursor() as cursor:
-        cursor.execute(
-            "SELECT 0, m.user_id, m.team_id FROM accounts_membership m"  # noqa: S608 (constants)
-            # First, because PostgreSQL takes the type of a column from the first two branches.
-            f" WHERE m.user_id {members} AND m.team_id {teams}"
-            " UNION ALL SELECT 1, t.id, NULL FROM accounts_accesstoken t"
-            f" WHERE t.revoked_at IS NULL AND t.id {those_tokens}"
-            f" UNION ALL SELECT 2, u.id, NULL FROM accounts_user u WHERE u.is_active AND u.id {those_users}",
-            [*member_ids, *team_ids, *token_ids, *user_ids],
-        )
-        rows = [(kind, as_uuid(one), as_uuid(other)) for kind, one, other in cursor.fetchall()]
+    return Statement(
+        "SELECT 0, m.user_id, m.team_id FROM accounts_membership m"  # noqa: S608 (constants)
+        # First, because PostgreSQL takes the type of a column from the first two branches.
+        f" WHERE m.user_id {members} AND m.team_id {teams}"
+        " UNION ALL SELECT 1, t.id, NULL FROM accounts_accesstoken t"
+        f" WHERE t.revoked_at IS NULL AND t.id {those_tokens}"
+        f" UNION ALL SELECT 2, u.id, NULL FROM accounts_user u WHERE u.is_active AND u.id {those_users}",
+        [*member_ids, *team_ids, *token_ids, *user_ids],
+        _read,
+    )
+
+
+def _read(rows: Rows) -> Standing:
+    found = [(kind, as_uuid(one), as_uuid(other)) for kind, one, other in rows]
     return Standing(
-        tokens=frozenset(one for kind, one, _ in rows if kind == 1),
-        users=frozenset(one for kind, one, _ in rows if kind == 2),
-        memberships=frozenset((one, other) for kind, one, other in rows if kind == 0),
+        tokens=frozenset(one for kind, one, _ in found if kind == 1),
+        users=frozenset(one for kind, one, _ in found if kind == 2),
+        memberships=frozenset((one, other) for kind, one, other in found if kind == 0),
     )

@@ -5,10 +5,9 @@ import json
 import secrets
 import zlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
@@ -18,8 +17,9 @@ from django.utils import timezone
 from digitalme.accounts.models import AccessToken, User
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
-from digitalme.database import among, as_time, as_uuid, prepared_cursor
+from digitalme.database import among, as_time, as_uuid
 from digitalme.errors import InvalidRequest
+from digitalme.statements import Rows, Statement
 
 PREFIX = "dm_"
 SCOPES = ("gateway", "api:read", "api:write")
@@ -30,8 +30,7 @@ _CHECK_LENGTH = 6
 _LENGTH = len(PREFIX) + _RANDOM_LENGTH + _CHECK_LENGTH
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Whose token it is and what it may do. `state` is active, expired, revoked or disabled."""
 
     token_id: UUID
@@ -116,17 +115,19 @@ def tokens_of(user: User) -> QuerySet[AccessToken]:
     return AccessToken.objects.filter(user=user)
 
 
-def identify(digests: Collection[str], *, now: datetime) -> dict[str, Identity]:
+def identify(digests: Collection[str], *, now: datetime) -> Statement[dict[str, Identity]]:
     """Look up many tokens at once by digest; unknown ones are absent, dead ones come with their state."""
     these, values = among(digests)
-    with prepared_cursor() as cursor:
-        cursor.execute(
-            "SELECT t.digest, t.id, t.user_id, u.time_zone, t.scopes, t.expires_at, t.revoked_at, u.is_active"  # noqa: S608
-            " FROM accounts_accesstoken t JOIN accounts_user u ON u.id = t.user_id"
-            f" WHERE t.digest {these}",
-            values,
-        )
-        rows = cursor.fetchall()
+    return Statement(
+        "SELECT t.digest, t.id, t.user_id, u.time_zone, t.scopes, t.expires_at, t.revoked_at, u.is_active"  # noqa: S608
+        " FROM accounts_accesstoken t JOIN accounts_user u ON u.id = t.user_id"
+        f" WHERE t.digest {these}",
+        values,
+        lambda rows: _identities(rows, now),
+    )
+
+
+def _identities(rows: Rows, now: datetime) -> dict[str, Identity]:
     found: dict[str, Identity] = {}
     for kept, token_id, user_id, zone, scopes, expires, revoked, active in rows:
         token, user = as_uuid(token_id), as_uuid(user_id)

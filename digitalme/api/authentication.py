@@ -14,6 +14,7 @@ from digitalme.accounts import tokens
 from digitalme.accounts.models import AccessToken, User
 from digitalme.accounts.tokens import Identity
 from digitalme.gateway.admission import TOKEN_PROBLEMS
+from digitalme.statements import ask
 
 READ, WRITE = "api:read", "api:write"
 TOUCH_AFTER = timedelta(minutes=1)  # a token in steady use is not written to at every request
@@ -35,7 +36,7 @@ class AccessTokenAuthentication(BaseAuthentication):
         if token is None:
             raise AuthenticationFailed(_UNKNOWN)
         digest, now = tokens.digest(token), timezone.now()
-        who = tokens.identify([digest], now=now).get(digest)
+        who = ask(tokens.identify([digest], now=now)).get(digest)
         if who is None:
             raise AuthenticationFailed(_UNKNOWN)
         if who.state != "active":

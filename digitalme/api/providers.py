@@ -14,6 +14,7 @@ from apikeys.resolution import KeySource
 from digitalme.accounts.models import User
 from digitalme.api.resource import Resource
 from digitalme.errors import NotFound
+from digitalme.statements import ask
 from providers import registry
 from providers.registry import Provider
 
@@ -86,7 +87,7 @@ class Providers(Resource):
 def standings(user: User) -> list[Standing]:
     """Return all providers as the user finds them, in two queries."""
     shown = registry.all_providers()
-    resolved = resolution.resolve([(user.id, provider.slug) for provider in shown])
+    resolved = ask(resolution.resolve([(user.id, provider.slug) for provider in shown]))
     sources = {slug: key.source for (_, slug), key in resolved.items()}
     own = {credential.provider: credential for credential in keys.keys_of(user).filter(label="")}
     return [Standing(one, sources.get(one.slug), own.get(one.slug)) for one in shown]

@@ -1,16 +1,14 @@
-"""Who calls, with which key, within which limits: many calls admitted in one transaction."""
+"""Who calls, with which key, within which limits."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 
-from apikeys import resolution
 from apikeys.resolution import KeySource, ResolvedKey
-from digitalme.accounts import tokens
 from digitalme.accounts.tokens import Identity
 from digitalme.database import to_nano
 from digitalme.errors import (
@@ -25,9 +23,7 @@ from providers import pricing
 from providers.manifest import Operation
 from providers.metering import Estimate
 from providers.registry import Provider
-from quotas import ledger
 from quotas.ledger import Amounts, Granted, Hold, Refused
-from usage import recorder
 from usage.recorder import Record
 
 NOTHING = Estimate(requests=0, input_tokens=0, output_tokens=0, model="", stream=False)
@@ -38,8 +34,7 @@ TOKEN_PROBLEMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What a caller asks for, as far as it is known before anything was looked up.
 
     `problem` is what makes the call impossible whoever asks: it is refused, but still recorded if
@@ -79,56 +74,72 @@ class Admitted:
         return self.key.source if self.key else KeySource.SYSTEM
 
 
-def admit(calls: Sequence[Call]) -> list[Admitted | DigitalMeError]:
-    """Admit or refuse each call, all in one transaction; refusals are answered, not raised.
+class Owners:
+    """Whose each token is, as far as it was looked up before.
 
-    A period's row comes into being at the first call in it, outside of this transaction, so that no
-    two processes wait for one another while they hold locks.
+    A token never changes hands, so what it opens can be asked for together with whether it still
+    opens anything.
     """
-    now = datetime.now(UTC)
-    try:
-        return _admit(calls, now)
-    except ledger.MissingPeriods as missing:
-        ledger.ensure_periods(missing.wanted, now=now)
-        return _admit(calls, now)
+
+    def __init__(self, size: int = 50_000) -> None:
+        self._users: dict[str, UUID] = {}
+        self._size = size
+
+    def of(self, digests: Collection[str]) -> dict[str, UUID] | None:
+        """Return the tokens' users, or None if one of them is not known."""
+        try:
+            return {digest: self._users[digest] for digest in digests}
+        except KeyError:
+            return None
+
+    def note(self, people: Mapping[str, Identity]) -> dict[str, UUID]:
+        """Remember and return what a look-up found."""
+        if len(self._users) > self._size:
+            self._users.clear()
+        found = {digest: who.user_id for digest, who in people.items()}
+        self._users.update(found)
+        return found
 
 
-def _admit(calls: Sequence[Call], now: datetime) -> list[Admitted | DigitalMeError]:
-    with transaction.atomic():
-        people = tokens.identify({call.token_digest for call in calls}, now=now)
-        keys = resolution.resolve(_wanted(calls, people))
-        answers: list[Admitted | DigitalMeError | None] = [None] * len(calls)
-        holds: list[Hold] = []
-        places: list[tuple[int, ResolvedKey | None]] = []
-        for place, call in enumerate(calls):
-            who = people.get(call.token_digest)
-            try:
-                key = _key_for(call, who, keys)
-                hold = _hold(call, who, key)
-            except DigitalMeError as refusal:
-                answers[place] = refusal
-                continue
-            holds.append(hold)
-            places.append((place, key))
-        for (place, key), hold, outcome in zip(places, holds, ledger.reserve(holds, now=now), strict=True):
-            if isinstance(outcome, Refused):
-                answers[place] = _over_the_limit(outcome, now)
-            else:
-                answers[place] = Admitted(calls[place], hold, outcome, key, now)
-        settled = [answer for answer in answers if answer is not None]
-        _record_refusals(calls, people, settled, now)
-        return settled
+def check(
+    calls: Sequence[Call], people: Mapping[str, Identity], keys: Mapping[tuple[UUID, str], ResolvedKey]
+) -> list[tuple[Hold, ResolvedKey | None] | DigitalMeError]:
+    """Return for each call what it would hold and the key that would serve it, or why it may not start."""
+    checked: list[tuple[Hold, ResolvedKey | None] | DigitalMeError] = []
+    for call in calls:
+        who = people.get(call.token_digest)
+        try:
+            key = _key_for(call, who, keys)
+            checked.append((_hold(call, who, key), key))
+        except DigitalMeError as refusal:
+            checked.append(refusal)
+    return checked
 
 
-def _wanted(calls: Sequence[Call], people: dict[str, Identity]) -> set[tuple[UUID, str]]:
-    return {
-        (who.user_id, call.place)
-        for call in calls
-        if call.provider and call.provider.needs_key and not call.problem and (who := people.get(call.token_digest))
-    }
+def answer(
+    call: Call,
+    checked: tuple[Hold, ResolvedKey | None] | DigitalMeError,
+    booked: Iterator[Granted | Refused],
+    now: datetime,
+) -> Admitted | DigitalMeError:
+    """Return what a call is told; of one that passed the check, the ledger's next outcome decides."""
+    if isinstance(checked, DigitalMeError):
+        return checked
+    hold, key = checked
+    outcome = next(booked)
+    return _over_the_limit(outcome, now) if isinstance(outcome, Refused) else Admitted(call, hold, outcome, key, now)
 
 
-def _key_for(call: Call, who: Identity | None, keys: dict[tuple[UUID, str], ResolvedKey]) -> ResolvedKey | None:
+def wanted(calls: Sequence[Call], users: Mapping[str, UUID]) -> tuple[set[tuple[UUID, str]], set[tuple[UUID, str]]]:
+    """Return the (user, place) for which a key is looked for, and the (user, provider) where calls are booked."""
+    asking = [
+        (user, call) for call in calls if call.provider and not call.problem and (user := users.get(call.token_digest))
+    ]
+    needy = {(user, call.place) for user, call in asking if call.provider and call.provider.needs_key}
+    return needy, {(user, call.slug) for user, call in asking}
+
+
+def _key_for(call: Call, who: Identity | None, keys: Mapping[tuple[UUID, str], ResolvedKey]) -> ResolvedKey | None:
     """Return the key that serves the call, None where the provider needs none; raise why it cannot be served."""
     if who is None:
         raise Unauthenticated("This access token is unknown. Use one made under Settings, Security.")
@@ -213,20 +224,15 @@ def _over_the_limit(refused: Refused, now: datetime) -> QuotaExceeded:
     )
 
 
-def _record_refusals(
-    calls: Sequence[Call],
-    people: dict[str, Identity],
-    answers: Sequence[Admitted | DigitalMeError],
-    now: datetime,
-) -> None:
-    """Keep a record of each refusal, where it is known whose call it was."""
-    records = [
+def refusals(
+    calls: Sequence[Call], people: Mapping[str, Identity], answers: Sequence[Admitted | DigitalMeError], now: datetime
+) -> list[Record]:
+    """Return a record of each refusal, where it is known whose call it was."""
+    return [
         _refusal(call, who, answer, now)
         for call, answer in zip(calls, answers, strict=True)
         if isinstance(answer, DigitalMeError) and (who := people.get(call.token_digest))
     ]
-    if records:
-        recorder.record(records)
 
 
 def _refusal(call: Call, who: Identity, error: DigitalMeError, now: datetime) -> Record:

@@ -19,6 +19,7 @@ from digitalme.accounts.standing import Standing
 from digitalme.errors import DigitalMeError, KeyNotFound, ProviderUnavailable, Unauthenticated
 from digitalme.gateway.admission import TOKEN_PROBLEMS, Admitted
 from digitalme.gateway.relay import Progress
+from digitalme.statements import ask
 from quotas import ledger
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Facts:
     """What of it still stands. `versions` has the credentials that are switched on."""
 
     people: Standing
-    versions: Mapping[UUID, int | None]
+    versions: Mapping[UUID, int]
 
 
 Ask = Callable[[Question], Awaitable[Facts]]
@@ -62,15 +63,10 @@ def question(admitted: Sequence[Admitted]) -> Question:
     )
 
 
-def look_up(questions: Sequence[Question]) -> list[Facts]:
+def look_up(asked: Question) -> Facts:
     """Answer from the database: one statement for people, one for keys."""
-    return [
-        Facts(
-            people=standing.of(asked.tokens, asked.users, asked.memberships),
-            versions=resolution.versions(asked.credentials) if asked.credentials else {},
-        )
-        for asked in questions
-    ]
+    people = ask(standing.of(asked.tokens, asked.users, asked.memberships))
+    return Facts(people, ask(resolution.versions(asked.credentials)) if asked.credentials else {})
 
 
 def verdict(admitted: Admitted, facts: Facts) -> DigitalMeError | None:

@@ -1,32 +1,35 @@
-"""What a gateway process keeps while it runs: the ledger's thread, the upstream client, its running calls."""
+"""What a gateway process keeps while it runs: the way to the ledger, the upstream client, its running calls."""
 
 import asyncio
 import contextlib
 import logging
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
 
 from apikeys.heartbeat import Heartbeat
 from digitalme.errors import ProviderUnavailable
-from digitalme.gateway import admission, revocation, settlement
-from digitalme.gateway.admission import Admitted, Call
-from digitalme.gateway.batching import Batcher, Queue
+from digitalme.gateway import booking, revocation, settlement
+from digitalme.gateway.admission import Admitted, Call, Owners
+from digitalme.gateway.batching import Batcher
 from digitalme.gateway.relay import Progress
 from digitalme.gateway.revocation import Facts, Question, Watch
-from digitalme.gateway.settlement import Outcome
+from digitalme.gateway.settlement import LastUse, Outcome
+from digitalme.gateway.transactions import Transactions
+from digitalme.statements import ask, carry_out
 from providers import pricing, registry
 from providers.outbound import Relay
 from quotas import ledger
+from usage.recorder import Record
+
+log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 LAST_SECONDS = 5
-# The ledger's thread waits for the interpreter after every answer of the database. At the default of
-# 5 ms a busy loop would make each of its batches take ten times as long.
-SWITCH_SECONDS = 0.0002
 
 
 class Runtime:
@@ -37,14 +40,11 @@ class Runtime:
         self._heartbeat = heartbeat
         self._running: dict[UUID, Progress] = {}
         self._idle = asyncio.Event()
-        self._admissions: Queue[Call, Admitted] = Queue(admission.admit, self._give_back)  # type: ignore[arg-type]
-        self._settlements: Queue[Outcome, None] = Queue(settlement.settle)
-        self._renewals: Queue[tuple[UUID, ...], int] = Queue(_renew)
-        self._checks: Queue[Question, Facts] = Queue(revocation.look_up)
-        self._catalogue: Queue[None, None] = Queue(_look_for_providers)
-        # Settlements come first: they give back what the admissions behind them may need.
-        self._batcher = Batcher(self._settlements, self._renewals, self._checks, self._catalogue, self._admissions)
-        watch = Watch(self._running, lambda asked: self._batcher.submit(self._checks, asked))
+        self._transactions = Transactions()
+        self._owners, self._last_use = Owners(), LastUse()
+        self._ledger: Batcher[Call | Outcome] = Batcher(self._book, self._give_back)
+        self._asides: set[asyncio.Task[None]] = set()
+        watch = Watch(self._running, self._look_up)
         self._chores = tuple(
             asyncio.create_task(chore) for chore in (self._renew_for_ever(), watch.run(), self._look_for_providers())
         )
@@ -53,7 +53,6 @@ class Runtime:
     async def start(cls) -> "Runtime":
         """Check the key ring and open everything. Raises what makes serving impossible."""
         heartbeat = await asyncio.to_thread(Heartbeat("web").start)
-        sys.setswitchinterval(SWITCH_SECONDS)
         pricing.warm()
         upstream = Relay()
         await upstream.start()
@@ -66,7 +65,8 @@ class Runtime:
         booked must not be spent.
         """
         try:
-            return await self._batcher.submit(self._admissions, call)
+            admitted: Admitted = await self._ledger.submit(call)
+            return admitted
         except DatabaseError:
             raise ProviderUnavailable("The limits cannot be checked right now, so no call may start.") from None
 
@@ -82,7 +82,7 @@ class Runtime:
     def settle(self, outcome: Outcome) -> None:
         """Hand in how a call ended. Does not wait, so it may stand in a `finally`."""
         self._running.pop(outcome.admitted.hold.request_id, None)
-        self._batcher.post(self._settlements, outcome)
+        self._ledger.post(outcome)
         if not self._running:
             self._idle.set()
 
@@ -98,7 +98,9 @@ class Runtime:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
-        await asyncio.to_thread(self._batcher.close)
+        await self._ledger.close()
+        await asyncio.gather(*self._asides)
+        await self._transactions.close()
         await asyncio.to_thread(self._heartbeat.stop)
         await self.upstream.close()
 
@@ -107,27 +109,75 @@ class Runtime:
         while True:
             await asyncio.sleep(ledger.RENEW_SECONDS)
             if self._running:
-                self._batcher.post(self._renewals, tuple(self._running))
+                self._aside(partial(_renew, tuple(self._running)))
+
+    async def _look_up(self, asked: Question) -> Facts:
+        return await self._transactions.call(partial(revocation.look_up, asked))
+
+    async def _book(self, operations: Sequence[Call | Outcome]) -> list[Any]:
+        """Settle calls that ended and admit others, all in one transaction.
+
+        A period's row comes into being at the first call in it, outside of the transaction, so that no
+        two processes wait for one another while they hold locks.
+        """
+        now = datetime.now(UTC)
+        calls = [one for one in operations if isinstance(one, Call)]
+        outcomes = [one for one in operations if isinstance(one, Outcome)]
+        try:
+            answers = await self._transact(calls, outcomes, now)
+        except ledger.MissingPeriods as missing:
+            await self._transactions.call(partial(ledger.ensure_periods, missing.wanted, now=now))
+            answers = await self._transact(calls, outcomes, now)
+        admitted = iter(answers)
+        return [next(admitted) if isinstance(one, Call) else None for one in operations]
+
+    async def _transact(self, calls: list[Call], outcomes: list[Outcome], now: datetime) -> booking.Answers:
+        # If only settlements are lost in a crash of the database, their leases are there again and the
+        # sweep settles them.
+        answers, late = await self._transactions.run(
+            booking.book(calls, outcomes, self._owners, now=now), durable=bool(calls)
+        )
+        used_tokens, used_keys = self._last_use.due(outcomes)
+        if late or used_tokens or used_keys:
+            self._aside(partial(_follow_up, late, used_tokens, used_keys, now))
+        return answers
+
+    def _aside(self, work: Callable[[], None]) -> None:
+        """Have work done that nobody waits for."""
+        task = asyncio.create_task(self._done_aside(work))
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
+    async def _done_aside(self, work: Callable[[], None]) -> None:
+        try:
+            await self._transactions.call(work)
+        except DatabaseError as problem:
+            log.warning("work aside failed error=%s", type(problem).__name__)
 
     async def _look_for_providers(self) -> None:
         """See providers that are installed or switched off meanwhile: the loop itself asks no database."""
         while True:
-            await self._batcher.submit(self._catalogue, None)
+            await self._transactions.call(_look_for_providers)
             await asyncio.sleep(registry.CHECK_SECONDS)
 
 
-def _look_for_providers(asked: Sequence[None]) -> list[None]:
+def _look_for_providers() -> None:
     try:
         registry.refresh()
     except Exception:
         log.exception("providers not looked for")  # the next look may do better; calls go on with what is known
-    return [None] * len(asked)
 
 
-def _renew(batches: Sequence[tuple[UUID, ...]]) -> list[int]:
-    now = datetime.now(UTC)
-    renewed = []
-    for request_ids in batches:
+def _renew(request_ids: Sequence[UUID]) -> None:
+    with transaction.atomic():
+        ask(ledger.renew(request_ids, now=datetime.now(UTC)))
+
+
+def _follow_up(
+    late: Sequence[Record], used_tokens: Collection[UUID], used_keys: Mapping[UUID, Admitted], now: datetime
+) -> None:
+    """Correct what was swept although its process lived, and note which tokens and keys were used."""
+    if late:
         with transaction.atomic():
-            renewed.append(ledger.renew(request_ids, now=now))
-    return renewed
+            carry_out(settlement.correct(late, now=now))
+    settlement.touch(used_tokens, used_keys, now)

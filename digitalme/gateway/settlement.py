@@ -1,19 +1,20 @@
-"""What a call came to: its record and its ledger entry, in one transaction for many calls."""
+"""What a call came to: its record, its price, and what to do where nobody settled it."""
 
 import ipaddress
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import transaction
 
 from apikeys import resolution
 from digitalme.accounts import tokens
-from digitalme.database import relaxed, to_nano
+from digitalme.database import to_nano
 from digitalme.gateway.admission import Admitted
+from digitalme.statements import Last, Steps, carry_out
 from providers import pricing
 from providers.metering import Usage
 from quotas import ledger
@@ -26,8 +27,7 @@ TOUCH_SECONDS = 60
 SWEEP_BATCH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an admitted call ended. `usage` is None if nothing was consumed; `reached` is False if the
     call never got to the provider."""
 
@@ -41,24 +41,21 @@ class Outcome:
     first_byte_ms: int | None = None
 
 
-def settle(outcomes: Sequence[Outcome]) -> list[None]:
-    """Replace each call's hold by what it really took and write its record, once, in one transaction.
+def correct(late: Sequence[Record], *, now: datetime) -> Steps[None]:
+    """Put the real figures of calls in the place of swept records.
 
-    Safe to repeat: a call that is settled already is left alone, and one that was swept meanwhile is
-    corrected.
+    Their process was only frozen, not dead. A record that is not a swept one is final.
     """
-    now = datetime.now(UTC)
-    records = [_record(outcome, now) for outcome in outcomes]
-    # If the database crashes before this reaches the disk, the lease is there again and the sweep settles it.
-    with relaxed():
-        settled = ledger.settle([Settlement(record.request_id, _charge(record)) for record in records], now=now)
-        found = {entry.request_id for entry in settled if entry.found}
-        recorder.record([record for record in records if record.request_id in found])
-    _touch(outcomes, now)
-    late = [record for record in records if record.request_id not in found]
-    if late:
-        _correct(late)
-    return [None] * len(outcomes)
+    (swept,) = yield [recorder.swept([record.request_id for record in late])]
+    posting, writes = ledger.Posting(), []
+    for record in late:
+        facts = swept.get(record.request_id)
+        if facts is None:
+            continue
+        charged = Amounts(facts.charged_requests, facts.charged_tokens, facts.charged_cost)
+        posting.adjust(facts.allocation_ids, charge(record) - charged)
+        writes += recorder.correct(record._replace(allocations=facts.allocation_ids))
+    yield Last([*posting.writes(now=now), *writes])
 
 
 def sweep(*, now: datetime, limit: int = SWEEP_BATCH) -> int:
@@ -67,18 +64,25 @@ def sweep(*, now: datetime, limit: int = SWEEP_BATCH) -> int:
     A lease runs out when the process that renewed it was killed or frozen.
     """
     with transaction.atomic():
-        expired = ledger.expired(now=now, limit=limit)
-        if expired:
-            ledger.settle([Settlement(lease.request_id, lease.reserved) for lease in expired], now=now)
-            recorder.record([_swept(lease) for lease in expired])
+        return carry_out(_sweep(now, limit))
+
+
+def _sweep(now: datetime, limit: int) -> Steps[int]:
+    (expired,) = yield [ledger.expired(now=now, limit=limit)]
+    if expired:
+        (ended,) = yield [ledger.end([lease.request_id for lease in expired])]
+        posting = ledger.Posting()
+        posting.settle([Settlement(lease.request_id, lease.reserved) for lease in expired], ended)
+        yield Last([*posting.writes(now=now), *recorder.record([_swept(lease) for lease in expired], now=now)])
     return len(expired)
 
 
-def _charge(record: Record) -> Amounts:
+def charge(record: Record) -> Amounts:
+    """Return what a record takes from its allocations."""
     return Amounts(record.charged_requests, record.charged_tokens, record.charged_cost)
 
 
-def _record(outcome: Outcome, now: datetime) -> Record:
+def record_of(outcome: Outcome) -> Record:
     """Price an outcome. A call that reached the provider counts as a request, whatever became of it."""
     admitted, usage = outcome.admitted, outcome.usage or Usage(0, 0)
     call, hold = admitted.call, admitted.hold
@@ -119,34 +123,6 @@ def _record(outcome: Outcome, now: datetime) -> Record:
     )
 
 
-@transaction.atomic
-def _correct(late: Sequence[Record]) -> None:
-    """Correct swept records, in a transaction of its own, since it locks allocations anew.
-
-    A process that was only frozen comes back: put its calls' real figures in the place of the swept
-    ones. A record that is not a swept one is final."""
-    swept = recorder.swept([record.request_id for record in late])
-    corrections = []
-    for record in late:
-        facts = swept.get(record.request_id)
-        if facts is None:
-            continue
-        recorder.correct(replace(record, allocations=facts.allocation_ids))
-        charge = _charge(record)
-        corrections.append(
-            (
-                facts.allocation_ids,
-                Amounts(
-                    charge.requests - facts.charged_requests,
-                    charge.tokens - facts.charged_tokens,
-                    charge.cost - facts.charged_cost,
-                ),
-            )
-        )
-    if corrections:
-        ledger.adjust(corrections)
-
-
 def _swept(lease: ledger.LeaseFacts) -> Record:
     return Record(
         request_id=lease.request_id,
@@ -172,33 +148,34 @@ def _swept(lease: ledger.LeaseFacts) -> Record:
     )
 
 
-class _LastUse:
+class LastUse:
     """When each token and key was last written as used: once a minute says enough."""
 
     def __init__(self) -> None:
         self._written: dict[UUID, float] = {}
 
-    def due(self, ids: Iterable[UUID | None]) -> set[UUID]:
-        """Return those ids whose mark is older than TOUCH_SECONDS."""
-        now = time.monotonic()
-        due = {one for one in ids if one and now - self._written.get(one, -TOUCH_SECONDS) >= TOUCH_SECONDS}
+    def due(self, outcomes: Sequence[Outcome]) -> tuple[set[UUID], dict[UUID, Admitted]]:
+        """Return those of the outcomes' tokens and credentials whose mark is older than TOUCH_SECONDS, the
+        latter with the call that used them."""
         if len(self._written) > 10_000:
             self._written.clear()
+        by_key = {one.admitted.hold.credential_id: one.admitted for one in outcomes}
+        due_keys = self._due(by_key)
+        return self._due(one.admitted.hold.token_id for one in outcomes), {one: by_key[one] for one in due_keys}
+
+    def _due(self, ids: Iterable[UUID | None]) -> set[UUID]:
+        now = time.monotonic()
+        due = {one for one in ids if one and now - self._written.get(one, -TOUCH_SECONDS) >= TOUCH_SECONDS}
         self._written.update(dict.fromkeys(due, now))
         return due
 
 
-_last_use = _LastUse()
-
-
-def _touch(outcomes: Sequence[Outcome], now: datetime) -> None:
-    used_tokens = _last_use.due(outcome.admitted.hold.token_id for outcome in outcomes)
-    by_key = {outcome.admitted.hold.credential_id: outcome.admitted for outcome in outcomes}
-    used_keys = _last_use.due(by_key)
+def touch(used_tokens: Collection[UUID], used_keys: Mapping[UUID, Admitted], now: datetime) -> None:
+    """Note that these tokens and credentials were used, and by which call."""
     if used_tokens:
         tokens.touch(used_tokens, now=now)
     if used_keys:
-        resolution.touch({one: _use(by_key[one]) for one in used_keys}, now=now)
+        resolution.touch({one: _use(admitted) for one, admitted in used_keys.items()}, now=now)
 
 
 def _use(admitted: Admitted) -> dict[str, str]:

@@ -13,6 +13,7 @@ from apikeys.models import Credential
 from apikeys.resolution import KeySource
 from digitalme.accounts import tokens
 from digitalme.accounts.models import User
+from digitalme.statements import ask
 from digitalme.web import charts, quota_bars, spending
 from providers import registry
 from providers.registry import Provider
@@ -120,7 +121,7 @@ def cards_of(user: User, *, now: datetime, only: str | None = None) -> list[Card
     for one in keys.keys_of(user):
         own.setdefault(one.provider, []).append(one)
     programs = _programs(user, [one for several in own.values() for one in several])
-    resolved = resolution.resolve([(user.pk, slug) for slug in slugs])
+    resolved = ask(resolution.resolve([(user.pk, slug) for slug in slugs]))
     sources = {slug: str(key.source) for (_, slug), key in resolved.items()}
     spent = spending.by_provider(user, days=SPARK_DAYS, now=now)
     demo = {bar.provider: bar for bar in quota_bars.bars_of(user, now=now) if bar.type == "demo"}

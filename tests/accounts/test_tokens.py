@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from digitalme.accounts import tokens
 from digitalme.accounts.models import AccessToken, User
 from digitalme.errors import InvalidRequest
+from digitalme.statements import ask
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -28,7 +29,7 @@ def make(user: User, **more: Any) -> tuple[AccessToken, str]:
 def state(token: str, now: datetime | None = None) -> str:
     """The state of a token, empty if it is unknown."""
     digest = tokens.digest(token)
-    found = tokens.identify([digest], now=now or timezone.now()).get(digest)
+    found = ask(tokens.identify([digest], now=now or timezone.now())).get(digest)
     return found.state if found else ""
 
 
@@ -36,7 +37,7 @@ def test_a_token_is_made_and_found(alice: User) -> None:
     row, token = make(alice)
     assert re.fullmatch(r"dm_[0-9A-Za-z]{38}", token)
     assert tokens.looks_valid(token)
-    assert tokens.identify([tokens.digest(token)], now=timezone.now()) == {
+    assert ask(tokens.identify([tokens.digest(token)], now=timezone.now())) == {
         tokens.digest(token): tokens.Identity(row.pk, alice.pk, "UTC", frozenset(tokens.SCOPES), "active")
     }
     assert list(tokens.tokens_of(alice)) == [row]
@@ -92,8 +93,8 @@ def test_any_text_gets_an_answer(text: str) -> None:
 def test_an_unknown_token_is_absent(alice: User) -> None:
     make(alice)
     assert state("dm_" + "a" * 38) == ""
-    assert tokens.identify([], now=NOW) == {}
-    assert tokens.identify(["' OR 1=1 --"], now=NOW) == {}
+    assert ask(tokens.identify([], now=NOW)) == {}
+    assert ask(tokens.identify(["' OR 1=1 --"], now=NOW)) == {}
 
 
 def test_a_token_expires_at_its_time(alice: User) -> None:
@@ -131,7 +132,7 @@ def test_the_token_of_a_disabled_account_is_disabled(alice: User) -> None:
 def test_a_token_carries_its_scopes_and_its_owners_time_zone(alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(time_zone="Asia/Kolkata")
     _, token = make(alice, scopes=["api:read", "gateway", "gateway"])
-    found = tokens.identify([tokens.digest(token)], now=timezone.now())[tokens.digest(token)]
+    found = ask(tokens.identify([tokens.digest(token)], now=timezone.now()))[tokens.digest(token)]
     assert (found.scopes, found.time_zone) == (frozenset({"gateway", "api:read"}), "Asia/Kolkata")
 
 
@@ -139,7 +140,7 @@ def test_many_are_looked_up_in_one_statement(alice: User, bob: User) -> None:
     made = [make(user)[1] for user in (alice, bob, alice)]
     digests = {tokens.digest(token) for token in made} | {"unknown"}
     with CaptureQueriesContext(connection) as queries:
-        found = tokens.identify(digests, now=timezone.now())
+        found = ask(tokens.identify(digests, now=timezone.now()))
     assert len(queries) == 1
     assert {one.user_id for one in found.values()} == {alice.pk, bob.pk}
     assert len(found) == 3

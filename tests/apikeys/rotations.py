@@ -93,8 +93,9 @@ def _check_all_open(ids: list[str], entered: dict[str, str] | None = None) -> No
     from uuid import UUID
 
     from apikeys import resolution
+    from digitalme.statements import ask
 
-    found = resolution.resolve([(UUID(user), "openai") for user in ids])
+    found = ask(resolution.resolve([(UUID(user), "openai") for user in ids]))
     if len(found) != len(ids):
         sys.exit("A key is lost.")
     for (user, _), key in found.items():

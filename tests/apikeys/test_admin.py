@@ -14,6 +14,7 @@ from apikeys.models import Credential
 from digitalme.accounts import roles
 from digitalme.accounts.models import User
 from digitalme.accounts.roles import Role
+from digitalme.statements import ask
 from providers import registry
 from tests.conftest import PASSWORD
 
@@ -87,7 +88,7 @@ def test_a_super_admin_sets_and_replaces_the_houses_key(alice: User) -> None:
     assert add(client, CANARY).status_code == 302
     second = Credential.objects.get(is_system=True)
     assert (first.pk, first.version, second.version) == (second.pk, 1, 2)
-    found = resolution.resolve([(alice.pk, "openai")])[alice.pk, "openai"]
+    found = ask(resolution.resolve([(alice.pk, "openai")]))[alice.pk, "openai"]
     assert resolution.unseal(found)["api_key"].reveal() == CANARY
 
 

@@ -12,6 +12,7 @@ from apikeys.terms import Terms
 from digitalme.accounts.models import Membership, Team, User
 from digitalme.audit.models import AuditEvent
 from digitalme.errors import InvalidKeyFormat, InvalidRequest
+from digitalme.statements import ask
 from providers import registry
 from providers.registry import Provider
 from providers.validation import Category, Outcome
@@ -29,7 +30,7 @@ def note(owner: User | Team | None, label: str = "", password: str = PASSWORD, *
 
 def served(user: User, place: str) -> str | None:
     """The password that serves a person's calls at this place."""
-    key = resolution.resolve([(user.pk, place)]).get((user.pk, place))
+    key = ask(resolution.resolve([(user.pk, place)])).get((user.pk, place))
     return resolution.unseal(key)["password"].reveal() if key and not key.expired_at else None
 
 
@@ -44,7 +45,8 @@ def test_each_label_has_its_own_key_and_none_is_one_too(alice: User, bob: User, 
     ]
     assert served(bob, "notes/home") is None
     wanted = [(alice.pk, "notes/home"), (bob.pk, "notes"), (alice.pk, "notes")]
-    assert set(resolution.resolve(wanted)) == {(alice.pk, "notes/home"), (alice.pk, "notes")}
+    found = ask(resolution.resolve(wanted))
+    assert set(found) == {(alice.pk, "notes/home"), (alice.pk, "notes")}
 
 
 def test_a_label_finds_the_teams_key_and_the_houses_as_well(alice: User, team: Team, notes: Provider) -> None:
@@ -155,10 +157,10 @@ def test_an_expired_key_serves_nothing_and_nothing_steps_in(alice: User, team: T
         add_key(owner)
     past = timezone.now() - timedelta(seconds=1)
     Credential.objects.filter(user=alice).update(expires_at=past)
-    (found,) = resolution.resolve([(alice.pk, "openai")]).values()
+    (found,) = ask(resolution.resolve([(alice.pk, "openai")])).values()
     assert (found.source, found.expired_at) == (resolution.KeySource.USER, past)
     Credential.objects.filter(user=alice).update(expires_at=timezone.now() + timedelta(hours=1))
-    (found,) = resolution.resolve([(alice.pk, "openai")]).values()
+    (found,) = ask(resolution.resolve([(alice.pk, "openai")])).values()
     assert found.expired_at is None
 
 
@@ -168,7 +170,7 @@ def test_of_two_teams_keys_the_one_that_has_not_expired_serves(bob: User, team: 
     Membership.objects.create(team=other, user=bob)
     add_key(other, OTHER_KEY)
     Credential.objects.filter(pk=old.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    (found,) = resolution.resolve([(bob.pk, "openai")]).values()
+    (found,) = ask(resolution.resolve([(bob.pk, "openai")])).values()
     assert (found.team_id, found.expired_at) == (other.pk, None)
 
 

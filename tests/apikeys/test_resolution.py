@@ -1,6 +1,5 @@
 """Which key serves a call."""
 
-import dataclasses
 import statistics
 import time
 import uuid
@@ -17,6 +16,7 @@ from apikeys.resolution import KeySource, ResolvedKey
 from apikeys.vault import CredentialUnreadable
 from digitalme.accounts.models import Membership, Team, User
 from digitalme.errors import InvalidKeyFormat
+from digitalme.statements import ask
 from tests.apikeys.conftest import KEY, OTHER_KEY, add_key
 
 HOUSE = "sk-house-0123456789abcdefghij"
@@ -28,7 +28,7 @@ def no_environment(settings: Any) -> None:
 
 
 def key_for(user: User, slug: str = "openai") -> ResolvedKey | None:
-    return resolution.resolve([(user.pk, slug)]).get((user.pk, slug))
+    return ask(resolution.resolve([(user.pk, slug)])).get((user.pk, slug))
 
 
 def source_for(user: User) -> KeySource | None:
@@ -38,7 +38,7 @@ def source_for(user: User) -> KeySource | None:
 
 def test_without_any_key_there_is_none(alice: User) -> None:
     assert key_for(alice) is None
-    assert resolution.resolve([]) == {}
+    assert ask(resolution.resolve([])) == {}
 
 
 def test_the_own_key_comes_before_the_teams_and_that_before_the_houses(alice: User, team: Team, settings: Any) -> None:
@@ -131,7 +131,7 @@ def test_many_are_resolved_in_one_statement(alice: User, bob: User, charlie: Use
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        found = resolution.resolve(wanted)
+        found = ask(resolution.resolve(wanted))
     assert len(queries) == 1
     assert {(place, key.source) for place, key in found.items()} == {
         ((alice.pk, "openai"), KeySource.USER),
@@ -188,7 +188,7 @@ def test_an_altered_row_is_unreadable_and_leaves_the_others_alone(sealed: str, a
             "UPDATE apikeys_credential SET sealed = %s WHERE user_id = %s",
             [sealed, alice.pk.hex if connection.vendor == "sqlite" else alice.pk],
         )
-    found = resolution.resolve([(alice.pk, "openai"), (bob.pk, "openai")])
+    found = ask(resolution.resolve([(alice.pk, "openai"), (bob.pk, "openai")]))
     assert resolution.warm(found[alice.pk, "openai"])
     with pytest.raises(CredentialUnreadable) as problem:
         resolution.unseal(found[alice.pk, "openai"])
@@ -214,7 +214,7 @@ def test_a_key_does_not_open_for_a_destination_it_was_not_entered_for(alice: Use
     key = key_for(alice)
     assert key
     with pytest.raises(CredentialUnreadable):
-        resolution.unseal(dataclasses.replace(key, destination=("https://evil.example",)))
+        resolution.unseal(key._replace(destination=("https://evil.example",)))
 
 
 def test_use_is_noted(alice: User, bob: User) -> None:

@@ -16,7 +16,7 @@ import anthropic
 import openai
 import pytest
 import requests
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,12 +27,14 @@ from digitalme.accounts import tokens
 from digitalme.accounts.models import AccessToken, Membership, Team, User
 from digitalme.accounts.standing import Standing
 from digitalme.database import uuid7
-from digitalme.gateway import admission, revocation
-from digitalme.gateway.admission import Admitted, Call
+from digitalme.gateway import booking, revocation
+from digitalme.gateway.admission import Admitted, Call, Owners
 from digitalme.gateway.relay import Progress
 from digitalme.gateway.revocation import Facts, Question, Watch
+from digitalme.statements import carry_out
 from providers import registry
 from providers.metering import Estimate
+from quotas import ledger
 from quotas.ledger import Amounts, Granted, Hold
 from tests.fakes import FakeProvider, Manner
 from tests.gateway.conftest import Person, WebProcess, command, web_process
@@ -255,13 +257,16 @@ def admitted(person: Person) -> Admitted:
     provider = registry.get("openai")
     operation = provider.match("POST", "/v1/chat/completions")
     asked = Call(uuid7(), tokens.digest(person.token), "openai", provider, operation, Estimate(1, 9, 9, "gpt-4o", True))
-    (found,) = admission.admit([asked])
+    now = datetime.now(UTC)
+    ledger.ensure_periods([(person.user.id, "openai", person.user.time_zone)], now=now)
+    with transaction.atomic():
+        ((found,), _) = carry_out(booking.book([asked], [], Owners(), now=now))
     assert isinstance(found, Admitted)
     return found
 
 
 def facts(found: Admitted) -> Facts:
-    return revocation.look_up([revocation.question([found])])[0]
+    return revocation.look_up(revocation.question([found]))
 
 
 @pytest.mark.parametrize("way", WAYS)

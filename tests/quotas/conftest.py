@@ -9,8 +9,9 @@ from django.db import transaction
 
 from digitalme.accounts.models import User
 from digitalme.database import uuid7
+from digitalme.statements import Last, Steps, ask, carry_out, send
 from quotas import known, ledger
-from quotas.ledger import Amounts, Granted, Hold, Refused, Settled, Settlement
+from quotas.ledger import Amounts, Granted, Hold, LeaseFacts, Refused, Settled, Settlement
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -41,12 +42,25 @@ def reserve(holds: Sequence[Hold], now: datetime = NOW) -> list[Granted | Refuse
     """Reserve as admission does: periods are made where they are missing, then it is tried again."""
     for attempt in (1, 2, 3):
         try:
-            with transaction.atomic():
-                return ledger.reserve(holds, now=now)
+            return reserve_once(holds, now)
         except ledger.MissingPeriods as missing:
             assert attempt < 3
             ledger.ensure_periods(missing.wanted, now=now)
     raise AssertionError
+
+
+def reserve_once(holds: Sequence[Hold], now: datetime = NOW) -> list[Granted | Refused]:
+    """Reserve without making what is missing."""
+    with transaction.atomic():
+        return carry_out(reserving(holds, now))
+
+
+def reserving(holds: Sequence[Hold], now: datetime = NOW) -> Steps[list[Granted | Refused]]:
+    """The steps of a transaction that reserves."""
+    (posting,) = yield [ledger.lock({(one.user_id, one.provider) for one in holds}, now=now)]
+    outcomes: list[Granted | Refused] = yield from posting.reserve(holds, now=now)
+    yield Last(posting.writes(now=now))
+    return outcomes
 
 
 def granted(holds: Sequence[Hold], now: datetime = NOW) -> list[bool]:
@@ -54,10 +68,27 @@ def granted(holds: Sequence[Hold], now: datetime = NOW) -> list[bool]:
     return [isinstance(outcome, Granted) for outcome in reserve(holds, now)]
 
 
+def settle_all(settlements: Sequence[Settlement], now: datetime = NOW) -> list[Settled]:
+    """Settle several calls in one transaction."""
+    with transaction.atomic():
+        ended = ask(ledger.end([one.request_id for one in settlements]))
+        posting = ledger.Posting()
+        settled = posting.settle(settlements, ended)
+        send(posting.writes(now=now))
+    return settled
+
+
 def settle(request_id: UUID, actual: Amounts, now: datetime = NOW) -> Settled:
     """Settle one call."""
+    return settle_all([Settlement(request_id, actual)], now)[0]
+
+
+def sweep(now: datetime = NOW) -> list[LeaseFacts]:
+    """Settle expired leases at their estimates and return them."""
     with transaction.atomic():
-        return ledger.settle([Settlement(request_id, actual)], now=now)[0]
+        expired = ask(ledger.expired(now=now))
+        settle_all([Settlement(one.request_id, one.reserved) for one in expired], now)
+    return expired
 
 
 @pytest.fixture

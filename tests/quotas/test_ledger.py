@@ -1,7 +1,6 @@
 """Reserve and settle on the database, through the ledger's front door."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -10,10 +9,11 @@ from django.db import transaction
 
 from digitalme.accounts.models import User
 from digitalme.database import from_nano
+from digitalme.statements import ask, carry_out, send
 from quotas import ledger, limits
 from quotas.ledger import Amounts, Granted, Refused
 from quotas.models import Allocation, Lease, Limit, Tier
-from tests.quotas.conftest import NOW, granted, hold, reserve, settle
+from tests.quotas.conftest import NOW, granted, hold, reserve, reserve_once, reserving, settle, settle_all
 
 LATER = NOW + timedelta(minutes=2)
 
@@ -115,8 +115,7 @@ def test_settling_twice_counts_once(dana: User) -> None:
 def test_settling_twice_in_one_batch_counts_once(dana: User) -> None:
     call = hold(dana)
     reserve([call])
-    with transaction.atomic():
-        found = ledger.settle([ledger.Settlement(call.request_id, Amounts(1, 30, 700))] * 2, now=NOW)
+    found = settle_all([ledger.Settlement(call.request_id, Amounts(1, 30, 700))] * 2)
     assert [one.found for one in found] == [True, False]
     assert used(dana, "daily") == (1, 30, 700)
 
@@ -128,33 +127,32 @@ def test_an_unknown_call_settles_nothing(dana: User) -> None:
 def test_a_released_hold_leaves_no_trace(dana: User) -> None:
     call = hold(dana)
     reserve([call])
-    with transaction.atomic():
-        ledger.release([call.request_id], now=NOW)
+    settle(call.request_id, Amounts())
     assert used(dana, "daily") == (0, 0, 0)
 
 
 def test_nothing_to_do_is_done(db: None) -> None:
-    assert ledger.reserve([], now=NOW) == []
-    assert ledger.settle([], now=NOW) == []
-    assert ledger.renew([], now=NOW) == 0
-    ledger.adjust([])
+    assert reserve([]) == []
+    assert settle_all([]) == []
+    assert ask(ledger.renew([], now=NOW)) == 0
+    assert ledger.Posting().writes(now=NOW) == []
     ledger.ensure_periods([], now=NOW)
 
 
 def test_a_renewed_lease_lives_on(dana: User) -> None:
     kept, lost = hold(dana), hold(dana)
     reserve([kept, lost])
-    assert ledger.renew([kept.request_id, uuid4()], now=NOW + timedelta(seconds=59)) == 1
+    assert ask(ledger.renew([kept.request_id, uuid4()], now=NOW + timedelta(seconds=59))) == 1
     with transaction.atomic():
-        (found,) = ledger.expired(now=NOW + timedelta(seconds=60))
+        (found,) = ask(ledger.expired(now=NOW + timedelta(seconds=60)))
     assert found.request_id == lost.request_id
 
 
 def test_an_expired_lease_tells_all_that_is_known_of_its_call(dana: User) -> None:
-    call = replace(hold(dana), token_id=uuid4(), team_id=uuid4(), credential_id=uuid4(), tag="nightly")
+    call = hold(dana)._replace(token_id=uuid4(), team_id=uuid4(), credential_id=uuid4(), tag="nightly")
     (outcome,) = reserve([call])
     with transaction.atomic():
-        (found,) = ledger.expired(now=LATER)
+        (found,) = ask(ledger.expired(now=LATER))
     for name in ("request_id", "user_id", "token_id", "team_id", "credential_id", "provider", "model", "tag"):
         assert getattr(found, name) == getattr(call, name)
     assert (found.operation, found.key_source, found.created_at) == ("chat", "system", NOW)
@@ -166,15 +164,17 @@ def test_an_expired_lease_tells_all_that_is_known_of_its_call(dana: User) -> Non
 def test_no_more_leases_are_swept_at_once_than_asked_for(dana: User) -> None:
     reserve([hold(dana) for _ in range(5)])
     with transaction.atomic():
-        assert len(ledger.expired(now=LATER, limit=3)) == 3
-        assert ledger.expired(now=NOW) == []
+        assert len(ask(ledger.expired(now=LATER, limit=3))) == 3
+        assert ask(ledger.expired(now=NOW)) == []
 
 
 def test_a_late_settlement_adjusts_the_counters(dana: User) -> None:
     (outcome,) = reserve([hold(dana)])
     assert isinstance(outcome, Granted)
+    posting = ledger.Posting()
+    posting.adjust(outcome.allocation_ids, Amounts(0, -70, -4_300))
     with transaction.atomic():
-        ledger.adjust([(outcome.allocation_ids, Amounts(0, -70, -4_300))])
+        send(posting.writes(now=NOW))
     assert used(dana, "daily") == (1, 30, 700)
 
 
@@ -209,27 +209,26 @@ def test_moving_through_time_zones_gives_nobody_a_second_day(dana: User) -> None
 def test_a_row_that_is_deleted_lets_nothing_through_until_it_is_there_again(dana: User) -> None:
     reserve([hold(dana)])
     Allocation.objects.filter(user=dana, type="demo").delete()
-    with pytest.raises(ledger.MissingPeriods) as missing, transaction.atomic():
-        ledger.reserve([hold(dana)], now=NOW)
+    with pytest.raises(ledger.MissingPeriods) as missing:
+        reserve_once([hold(dana)])
     assert missing.value.wanted == {(dana.id, "openai", "UTC")}
     assert Lease.objects.count() == 1
     ledger.ensure_periods(missing.value.wanted, now=NOW)
-    with transaction.atomic():
-        assert isinstance(ledger.reserve([hold(dana)], now=NOW)[0], Granted)
+    assert isinstance(reserve_once([hold(dana)])[0], Granted)
 
 
 def test_a_user_who_does_not_exist_reserves_nothing(dana: User) -> None:
-    stranger = replace(hold(dana), user_id=uuid4())
+    stranger = hold(dana)._replace(user_id=uuid4())
     ledger.ensure_periods([(stranger.user_id, "openai", "UTC")], now=NOW)
-    with pytest.raises(ledger.MissingPeriods), transaction.atomic():
-        ledger.reserve([stranger], now=NOW)
+    with pytest.raises(ledger.MissingPeriods):
+        reserve_once([stranger])
 
 
 def test_a_warm_ledger_takes_three_statements(dana: User, django_assert_num_queries: Callable[..., object]) -> None:
     reserve([hold(dana)])
     with transaction.atomic(), django_assert_num_queries(3):  # type: ignore[attr-defined]
         ledger.ensure_periods([(dana.id, "openai", "UTC")], now=NOW)
-        ledger.reserve([hold(dana) for _ in range(32)], now=NOW)
+        carry_out(reserving([hold(dana) for _ in range(32)]))
 
 
 def test_a_limit_that_is_switched_off_binds_no_longer(dana: User) -> None:

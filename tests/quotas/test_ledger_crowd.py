@@ -8,14 +8,14 @@ from random import Random
 
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from digitalme.accounts.models import User
 from quotas import ledger
 from quotas.ledger import Amounts, Granted
 from quotas.models import Allocation, Lease
 from tests.gateway.conftest import database_url
-from tests.quotas.conftest import NOW, hold, reserve
+from tests.quotas.conftest import hold, reserve, settle_all, sweep
 
 THREADS = 16
 OTHER_PROCESS = """
@@ -75,14 +75,8 @@ def test_admission_settlement_and_sweep_of_many_people_never_deadlock() -> None:
                 holds = [hold(random.choice(people), provider=random.choice(("openai", "anthropic"))) for _ in range(5)]
                 held = [one.request_id for one in reserve(holds) if isinstance(one, Granted)]
                 random.shuffle(held)
-                with transaction.atomic():
-                    done += sum(
-                        one.found
-                        for one in ledger.settle([ledger.Settlement(id_, Amounts(1, 7, 9)) for id_ in held], now=NOW)
-                    )
-                with transaction.atomic():
-                    expired = ledger.expired(now=NOW)
-                    ledger.settle([ledger.Settlement(one.request_id, one.reserved) for one in expired], now=NOW)
+                done += sum(one.found for one in settle_all([ledger.Settlement(id_, Amounts(1, 7, 9)) for id_ in held]))
+                sweep()
             return done
         finally:
             connection.close()

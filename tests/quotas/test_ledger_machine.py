@@ -4,16 +4,16 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from digitalme.accounts.models import User
+from digitalme.statements import ask
 from quotas import known, ledger, limits
 from quotas.ledger import Amounts, Granted
 from quotas.models import Allocation, Lease
-from tests.quotas.conftest import NOW, hold, reserve, settle
+from tests.quotas.conftest import NOW, hold, reserve, settle, sweep
 
 REQUESTS, TOKENS = 5, 1_000
 PEOPLE = ("dana", "emil")
@@ -63,8 +63,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def release_one(self, which: int) -> None:
         request_id = list(self.running)[which % len(self.running)]
         self.running.pop(request_id)
-        with transaction.atomic():
-            ledger.release([request_id], now=self.now)  # type: ignore[list-item]
+        settle(request_id, Amounts(), self.now)  # type: ignore[arg-type]
 
     @precondition(lambda self: self.running)
     @rule(which=st.integers(0, 100))
@@ -72,11 +71,9 @@ class LedgerMachine(RuleBasedStateMachine):
         """A process dies: what nobody renewed is swept at its estimate."""
         kept = list(self.running)[which % len(self.running)]
         self.now += timedelta(seconds=45)
-        ledger.renew([kept], now=self.now)  # type: ignore[list-item]
+        ask(ledger.renew([kept], now=self.now))  # type: ignore[list-item]
         self.now += timedelta(seconds=30)
-        with transaction.atomic():
-            expired = ledger.expired(now=self.now)
-            ledger.settle([ledger.Settlement(one.request_id, one.reserved) for one in expired], now=self.now)
+        expired = sweep(self.now)
         assert kept not in {one.request_id for one in expired}
         for one in expired:
             user, held = self.running.pop(one.request_id)

@@ -1,7 +1,6 @@
 """Records: written once, corrected once."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -9,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import transaction
 
+from digitalme.statements import ask, send
 from usage import recorder
 from usage.models import RollupMark, UsageRecord
 from usage.recorder import Record
@@ -38,7 +38,7 @@ def a_record(**more: object) -> Record:
 
 def write(*records: Record) -> None:
     with transaction.atomic():
-        recorder.record(records, now=NOW)
+        send(recorder.record(records, now=NOW))
 
 
 def test_every_fact_of_a_call_is_kept() -> None:
@@ -62,7 +62,7 @@ def test_every_fact_of_a_call_is_kept() -> None:
     )
     write(full)
     row = UsageRecord.objects.get(request_id=full.request_id)
-    for name in Record.__dataclass_fields__:
+    for name in Record._fields:
         if name not in ("cost", "charged_cost", "allocations"):
             assert getattr(row, name) == getattr(full, name), name
     assert row.cost == row.charged_cost == Decimal("0.001234567")
@@ -78,15 +78,15 @@ def test_a_call_without_a_known_price_has_no_cost() -> None:
 def test_a_record_is_written_once() -> None:
     first = a_record()
     write(first)
-    write(replace(first, status="failed", cost=7), a_record())
+    write(first._replace(status="failed", cost=7), a_record())
     assert UsageRecord.objects.count() == 2
     assert UsageRecord.objects.get(request_id=first.request_id).status == "ok"
 
 
 def test_many_records_take_one_statement(django_assert_num_queries: Callable[..., object]) -> None:
     with transaction.atomic(), django_assert_num_queries(1):  # type: ignore[attr-defined]
-        recorder.record([a_record() for _ in range(256)], now=NOW)
-    recorder.record([])
+        send(recorder.record([a_record() for _ in range(256)], now=NOW))
+    send(recorder.record([]))
     assert UsageRecord.objects.count() == 256
 
 
@@ -94,12 +94,12 @@ def test_only_a_swept_record_is_corrected_and_only_once() -> None:
     swept, fine = a_record(status="swept", charged_tokens=100), a_record()
     write(swept, fine)
     with transaction.atomic():
-        facts = recorder.swept([swept.request_id, fine.request_id, uuid4()])
+        facts = ask(recorder.swept([swept.request_id, fine.request_id, uuid4()]))
         assert facts == {swept.request_id: recorder.SweptFacts(ALLOCATIONS, 1, 100, 1_234_567)}
-        recorder.correct(replace(swept, status="ok", output_tokens=5, charged_tokens=26))
-        recorder.correct(replace(fine, status="failed"))
-        assert recorder.swept([swept.request_id]) == {}
-        recorder.correct(replace(swept, status="failed"))
+        send(recorder.correct(swept._replace(status="ok", output_tokens=5, charged_tokens=26)))
+        send(recorder.correct(fine._replace(status="failed")))
+        assert ask(recorder.swept([swept.request_id])) == {}
+        send(recorder.correct(swept._replace(status="failed")))
     row = UsageRecord.objects.get(request_id=swept.request_id)
     assert (row.status, row.output_tokens, row.charged_tokens) == ("ok", 5, 26)
     assert UsageRecord.objects.get(request_id=fine.request_id).status == "ok"

@@ -10,6 +10,7 @@ import pytest
 from django.db import transaction
 
 from digitalme.accounts.models import User
+from digitalme.statements import send
 from tests.usage.test_recorder import a_record
 from usage import analytics, recorder, rollups, tasks
 from usage.models import DailyUsage, HourlyUsage, RollupMark, UsageRecord
@@ -22,7 +23,7 @@ STATUSES = ("ok", "ok", "failed", "cut", "aborted", "refused", "swept")
 
 def write(records: list[Record], now: datetime = NOW) -> None:
     with transaction.atomic():
-        recorder.record(records, now=now)
+        send(recorder.record(records, now=now))
 
 
 def calls_of(user: User, count: int, seed: int = 1) -> list[Record]:
@@ -159,7 +160,7 @@ def test_a_correction_of_an_hour_that_was_rolled_up_reaches_the_rollups(dana: Us
     rollups.roll_up(now=NOW)
     assert HourlyUsage.objects.get().failed == 1
     with transaction.atomic():
-        recorder.correct(a_record(request_id=swept.request_id, user_id=dana.id, timestamp=swept.timestamp))
+        send(recorder.correct(a_record(request_id=swept.request_id, user_id=dana.id, timestamp=swept.timestamp)))
     rollups.roll_up(now=NOW)
     assert (HourlyUsage.objects.get().failed, HourlyUsage.objects.get().input_tokens) == (0, 21)
     assert (DailyUsage.objects.get().failed, DailyUsage.objects.get().input_tokens) == (0, 21)
