@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+from django.db.utils import ConnectionHandler
 from psycopg import errors, pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.types.datetime import TimestamptzLoader
@@ -29,7 +30,8 @@ _BAD = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE}
 class Pipeline:
     """One connection, one transaction at a time; it connects when it is needed and after it broke."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: ConnectionHandler = connections) -> None:
+        self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._link: _Link | None = None
 
@@ -41,7 +43,7 @@ class Pipeline:
         nothing of it was done.
         """
         if self._link is None or not self._link.alive:
-            self._link = _Link(self._loop, await asyncio.to_thread(_connection))
+            self._link = _Link(self._loop, await asyncio.to_thread(_connection, self._connections))
         link, opening = self._link, [_BEGIN] if durable else [_BEGIN, _RELAX]
         try:
             wanted = next(steps)
@@ -76,7 +78,7 @@ def _numbered(text: str) -> bytes:
     return "".join(f"{piece}${place}" for place, piece in enumerate(pieces[:-1], 1)).encode() + pieces[-1].encode()
 
 
-def _connection() -> Any:
+def _connection(connections: ConnectionHandler) -> Any:
     """Open a connection as the settings say, with Django's own types and time zone."""
     database = connections.create_connection(DEFAULT_DB_ALIAS)
     database.ensure_connection()
