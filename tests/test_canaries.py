@@ -10,7 +10,6 @@ import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -202,7 +201,7 @@ def test_no_key_that_is_opened_checked_or_refused_is_left_behind(
                 attempt(partial(resolution.unseal, key))
             case 1:
                 altered = {name: text[:-8] + "AAAAAAA=" for name, text in (key.sealed or {}).items()}
-                attempt(partial(resolution.unseal, replace(key, sealed=altered)))
+                attempt(partial(resolution.unseal, key._replace(sealed=altered)))
             case 2:
                 attempt(partial(keys.checked, chosen, wrong))
             case _:

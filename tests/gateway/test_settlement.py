@@ -190,5 +190,4 @@ def test_the_last_use_of_token_and_key_is_kept(web: WebProcess, alice: Person) -
     command("set_key", "openai", "--user", alice.user.email, stdin=OWN_KEY)
     openai_client(web, alice).chat.completions.create(model="gpt-4o-mini", messages=MESSAGES)
     alice.record("ok")
-    assert alice.user.access_tokens.get().last_used_at
-    assert alice.user.credentials.get().last_used_at
+    until(lambda: alice.user.access_tokens.get().last_used_at and alice.user.credentials.get().last_used_at)

@@ -311,7 +311,8 @@ def test_the_houses_key_of_the_environment_goes_to_no_address_entered_in_the_adm
     boss: Client, alice: User, settings: Any
 ) -> None:
     from apikeys import resolution
+    from digitalme.statements import ask
 
     settings.DIGITALME_SYSTEM_KEYS = {"acme": "a" * 20}
     add(boss)
-    assert resolution.resolve([(alice.pk, "acme")]) == {}
+    assert ask(resolution.resolve([(alice.pk, "acme")])) == {}
