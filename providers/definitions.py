@@ -5,7 +5,7 @@ import uuid
 from django.db import transaction
 
 from digitalme.errors import SecurityViolation
-from providers import installed, manifest, outbound, registry
+from providers import addresses, installed, manifest, registry
 from providers.manifest import Manifest, ManifestProblem
 from providers.models import CatalogueStamp, ProviderDefinition
 
@@ -29,7 +29,7 @@ def checked(text: str, *, slug: str = "", where: str = WHERE) -> Manifest:
         raise ManifestProblem(f"{where}: '{found.slug}' is installed already; change it there.")
     for origin in found.origins:
         try:
-            outbound.check_url(origin, operator=False)
+            addresses.check_url(origin, operator=False)
         except SecurityViolation as problem:
             raise ManifestProblem(f"{where}: 'base_url' {origin} cannot be used: {problem.message}") from None
     return found

@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import re
 import socket
 import ssl
 import time
@@ -18,106 +17,12 @@ from requests.adapters import HTTPAdapter
 
 from digitalme.errors import ProviderUnavailable, SecurityViolation, ValidationTimeout
 from providers import http1
+from providers.addresses import Target, is_public, target_of
 from providers.http1 import Connection, Origin, Pool
 from providers.registry import Provider
 from providers.rewriting import leads_away
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_URL = re.compile(r"[\x21-\x7e]+")
-_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
-_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
-# What Python 3.11's is_global lets through although it leads inside: reserved ranges, a cloud's
-# metadata address, and IPv6 forms that carry an IPv4 address.
-_BLOCKED_V4 = tuple(
-    ipaddress.IPv4Network(net)
-    for net in (
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "168.63.129.16/32",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.0.2.0/24",
-        "192.88.99.0/24",
-        "192.168.0.0/16",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        "224.0.0.0/3",
-    )
-)
-_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
-_BLOCKED_V6 = tuple(
-    ipaddress.IPv6Network(net) for net in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "64:ff9b::/96")
-)
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def is_public(ip: IPAddress) -> bool:
-    """Whether an address is on the public internet. Anything doubtful is not."""
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return is_public(ip.ipv4_mapped)
-        inside = ip in _UNICAST_V6 and not any(ip in net for net in _BLOCKED_V6)
-        return inside and ip.is_global and ip.scope_id is None
-    return ip.is_global and not any(ip in net for net in _BLOCKED_V4)
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    scheme: str
-    host: str
-    port: int
-    literal: bool
-
-
-def check_url(url: str, *, operator: bool) -> None:
-    """Raise SecurityViolation unless a request may be sent to this address.
-
-    https to a public host on port 443 only; for an address of the operator's also http, other ports
-    and private addresses. A name is resolved and checked when the connection is made.
-    """
-    _target(url, operator)
-
-
-@lru_cache(maxsize=256)
-def _target(url: str, operator: bool) -> _Target:
-    """Parse an address once, with one parser, refusing whatever another parser could read otherwise."""
-    if not _URL.fullmatch(url) or "\\" in url:
-        raise SecurityViolation("The address has characters that an address must not have.")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise SecurityViolation("The address cannot be read.") from None
-    if "@" in parts.netloc or "%" in parts.netloc:
-        raise SecurityViolation("The address must not have a user name or an escaped host.")
-    schemes = ("https", "http") if operator else ("https",)
-    if parts.scheme not in schemes:
-        raise SecurityViolation(f"The address must begin with {' or '.join(f'{one}://' for one in schemes)}.")
-    port = port if port is not None else {"https": 443, "http": 80}[parts.scheme]
-    if not operator and port != 443:
-        raise SecurityViolation("Only port 443 is allowed.")
-    ip = _literal(host)
-    if "[" in parts.netloc and not isinstance(ip, ipaddress.IPv6Address):
-        raise SecurityViolation("The address names no valid host.")
-    if ip is None and not _HOST.fullmatch(host):
-        raise SecurityViolation("The address names no valid host.")
-    if ip is None and _NUMBER.fullmatch(host.rpartition(".")[2]):
-        # 2130706433, 0x7f.1, 127.1: resolvers take these for addresses.
-        raise SecurityViolation("The address names no valid host.")
-    if ip is not None and not operator and not is_public(ip):
-        raise SecurityViolation("The address is not on the public internet.")
-    return _Target(parts.scheme, host, port, ip is not None)
-
-
-def _literal(host: str) -> IPAddress | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
 
 
 def _checked(answers: list[Any], operator: bool) -> list[tuple[int, str]]:
@@ -148,7 +53,7 @@ class Fetched:
 class _Pinned(HTTPAdapter):
     """Connects to the checked address while TLS and Host still speak of the name."""
 
-    def __init__(self, target: _Target, address: str) -> None:
+    def __init__(self, target: Target, address: str) -> None:
         self._target, self._address = target, address
         super().__init__(max_retries=0)
 
@@ -180,7 +85,7 @@ def fetch(
     Blocking. `timeout` is in seconds, for the whole exchange. Raises SecurityViolation,
     ProviderUnavailable and ValidationTimeout; none carries a header, an address or a cause.
     """
-    target = _target(url, operator)
+    target = target_of(url, operator)
     deadline = time.monotonic() + timeout
     try:
         answers = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
@@ -204,7 +109,7 @@ def _exchange(
     session: requests.Session,
     method: str,
     url: str,
-    target: _Target,
+    target: Target,
     headers: Mapping[str, str],
     body: bytes | None,
     deadline: float,
@@ -349,5 +254,5 @@ class Relay:
 @lru_cache(maxsize=256)
 def _origin(upstream: str, operator: bool) -> tuple[Origin, str]:
     """Return where an upstream's connections lead, and the path that goes before each call's."""
-    target = _target(upstream, operator)
+    target = target_of(upstream, operator)
     return Origin(target.scheme, target.host, target.port), urlsplit(upstream).path.rstrip("/")

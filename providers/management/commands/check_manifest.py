@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from digitalme.errors import SecurityViolation
-from providers import manifest, outbound
+from providers import addresses, manifest
 from providers.manifest import ManifestProblem
 from providers.registry import BUILT_IN, CATALOG
 
@@ -35,7 +35,7 @@ def _checked(file: Path) -> str:
         raise ManifestProblem(f"{file.name}: '{found.slug}' is built in and cannot be replaced; choose another slug.")
     for origin in found.origins:
         try:
-            outbound.check_url(origin, operator=False)
+            addresses.check_url(origin, operator=False)
         except SecurityViolation as problem:
             raise ManifestProblem(f"{file.name}: 'base_url' {origin} cannot be used: {problem.message}") from None
     count = len(found.operations)
