@@ -1,7 +1,8 @@
 """Addresses that people enter with a key: public and https, or named by the operator."""
 
+from typing import Any
+
 import pytest
-from pytest_django.fixtures import SettingsWrapper
 
 from digitalme.errors import SecurityViolation
 from providers.addresses import OwnAddress, own_address
@@ -47,7 +48,7 @@ def test_a_key_has_no_place_in_an_address(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://digital.example.com/gateway/mcp", "https://digital.example.com:443/"])
-def test_this_server_is_no_server_of_anybodys(url: str, settings: SettingsWrapper) -> None:
+def test_this_server_is_no_server_of_anybodys(url: str, settings: Any) -> None:
     settings.SITE_URL = "https://digital.example.com"
     with pytest.raises(SecurityViolation):
         own_address(url)
@@ -62,7 +63,7 @@ def test_this_server_is_no_server_of_anybodys(url: str, settings: SettingsWrappe
         ("[::1]:9", "http://[::1]:9/mcp", "http://[::1]:9"),
     ],
 )
-def test_the_operator_names_private_hosts(named: str, url: str, origin: str, settings: SettingsWrapper) -> None:
+def test_the_operator_names_private_hosts(named: str, url: str, origin: str, settings: Any) -> None:
     settings.DIGITALME_PRIVATE_HOSTS = frozenset({named})
     assert own_address(url) == OwnAddress(origin, "/mcp", private=True)
 
@@ -80,7 +81,7 @@ def test_the_operator_names_private_hosts(named: str, url: str, origin: str, set
         "ftp://127.0.0.1:9/mcp",
     ],
 )
-def test_what_the_operator_did_not_name_stays_closed(url: str, settings: SettingsWrapper) -> None:
+def test_what_the_operator_did_not_name_stays_closed(url: str, settings: Any) -> None:
     settings.DIGITALME_PRIVATE_HOSTS = frozenset({"127.0.0.1:9"})
     with pytest.raises(SecurityViolation):
         own_address(url)
