@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -56,6 +57,9 @@ class Runtime:
         pricing.warm()
         upstream = Relay()
         await upstream.start()
+        # What is there now stays: the collector need not look through it again while calls wait.
+        gc.collect()
+        gc.freeze()
         return cls(upstream, heartbeat)
 
     async def admit(self, call: Call) -> Admitted:
