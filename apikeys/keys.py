@@ -23,7 +23,7 @@ from digitalme.accounts.models import User
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
 from digitalme.errors import InvalidKeyFormat, InvalidRequest, KeyNotFound
-from providers import auth
+from providers import adapters, auth
 from providers.registry import Provider
 from providers.secrets import Secret
 
@@ -86,8 +86,11 @@ def set_key(
     terms.check_label(provider, label)
     agreed = Terms(display_name, expires_at, rotate_by)
     terms.check(agreed, now=timezone.now())
-    kept = _kept(owner, provider, label, fields) if keep else {}
+    kept, sealed_for = _kept(owner, provider, label, fields) if keep else ({}, ())
     secrets = checked(provider, fields, kept)
+    if kept and adapters.destination(provider, secrets) != sealed_for:
+        # Else whoever may change the address could have the secret sent to one of their own.
+        raise InvalidKeyFormat("It goes to another place now, so enter this one again.", field=next(iter(kept)))
     salt = _salt(owner)
     vault.warm_up(str(owner), bytes(salt.salt))
     credential = _store(actor, owner, salt, provider, label, secrets, agreed)
@@ -95,18 +98,21 @@ def set_key(
     return credential
 
 
-def _kept(owner: Owner, provider: Provider, label: str, fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return the stored secret fields for which nothing is given. One that does not open is asked for anew."""
+def _kept(
+    owner: Owner, provider: Provider, label: str, fields: Mapping[str, str]
+) -> tuple[dict[str, Secret], tuple[str, ...]]:
+    """Return the stored secret fields for which nothing is given, and the places that they were sealed for. One
+    that does not open is asked for anew."""
     stored = Credential.objects.filter(**owner.columns, provider=provider.slug, label=label).first()
     wanted = [one.name for one in provider.manifest.fields if one.secret and one.required]
     empty = [name for name in wanted if not fields.get(name, "").strip()]
     if stored is None or not empty:
-        return {}
+        return {}, ()
     try:
         opened = resolution.unseal(resolution.resolved(stored))
     except CredentialUnreadable:
-        return {}
-    return {name: opened[name] for name in empty if name in opened}
+        return {}, ()
+    return {name: opened[name] for name in empty if name in opened}, tuple(stored.destination)
 
 
 @sensitive_variables("fields", "found")
@@ -134,7 +140,7 @@ def checked(
         except InvalidKeyFormat as error:
             raise InvalidKeyFormat(error.message, **{**error.data, "field": field.name}) from None
         found[field.name] = Secret(value)
-    auth.check_fields(provider.manifest, found)
+    adapters.check_fields(provider, found)
     return found
 
 
@@ -160,7 +166,7 @@ def _store(
     credential = Credential.objects.filter(**place).first() or Credential(**place, version=0)
     credential.version += 1
     credential.salt = salt
-    credential.destination = list(provider.destination)
+    credential.destination = list(adapters.destination(provider, secrets))
     credential.key_id = masters.sealing_id()
     credential.sealed = {name: _sealed(credential, name, secret) for name, secret in secrets.items()}
     main = provider.manifest.main(secrets)

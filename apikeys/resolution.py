@@ -20,7 +20,7 @@ from apikeys.models import Credential
 from apikeys.vault import Context, CredentialUnreadable
 from digitalme.database import among, as_time, as_uuid
 from digitalme.statements import Rows, Statement
-from providers import auth, registry
+from providers import adapters, auth, registry
 from providers.secrets import Secret
 
 Found = TypeVar("Found")
@@ -119,9 +119,9 @@ def unseal(key: ResolvedKey) -> dict[str, Secret]:
         return {first: Secret(auth.clean_key(settings.DIGITALME_SYSTEM_KEYS[key.provider]))}
     # What the row says must be what the provider's definition says today: a key goes to no host that
     # was not named when it was entered.
-    if not key.sealed or key.destination != provider.destination:
+    if not key.sealed or adapters.moved(provider, key.destination):
         raise CredentialUnreadable(key.credential_id)
-    return {
+    opened = {
         name: vault.open(
             _blob(text, key.credential_id),
             Context(key.owner, key.provider, name, key.credential_id, key.version, key.destination),
@@ -129,6 +129,9 @@ def unseal(key: ResolvedKey) -> dict[str, Secret]:
         )
         for name, text in key.sealed.items()
     }
+    if adapters.of(provider) and adapters.destination(provider, opened) != key.destination:
+        raise CredentialUnreadable(key.credential_id)
+    return opened
 
 
 def warm(key: ResolvedKey) -> bool:

@@ -40,11 +40,12 @@ class Agreement:
             self.refuse(("fields",), "names one field twice; give each its own name.")
         if given["needs_key"] != bool(self.fields):
             self.refuse(("fields",), "must be there if and only if needs_key is true.")
-        if given["needs_key"] and not given["base_url"]:
+        adapted = bool(given["adapter"])
+        if given["needs_key"] and not given["base_url"] and not adapted:
             self.refuse(("base_url",), "is missing; a provider with a key has an address.")
         if given["several"] and not given["needs_key"]:
             self.refuse(("several",), "makes no sense without a key; remove it.")
-        if given["needs_key"] and not any(not one["extra"] for one in given["auth"]):
+        if given["needs_key"] and not adapted and not any(not one["extra"] for one in given["auth"]):
             self.refuse(("auth",), "is missing; say where the key goes.")
         tickets = (given["rewrite"] or {}).get("tickets", ())
         if set(tickets) - set((given["rewrite"] or {}).get("fields", ())):

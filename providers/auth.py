@@ -177,8 +177,10 @@ def check_fields(manifest: Manifest, fields: Mapping[str, Secret]) -> None:
             check_format(field, fields[field.name].reveal())
         elif field.required:
             raise InvalidKeyFormat(f"The {field.label} is missing.", field=field.name)
-    if manifest.fields and not any(
-        not one.extra and one.field in fields for one in manifest.auths if one.place != "none"
+    if (
+        manifest.fields
+        and not manifest.adapter
+        and not any(not one.extra and one.field in fields for one in manifest.auths if one.place != "none")
     ):
         wanted = " or ".join(field.label for field in manifest.fields if not field.required)
         raise InvalidKeyFormat(f"Enter one of these: {wanted}.", field=manifest.fields[0].name)

@@ -21,6 +21,8 @@ def checked(text: str, *, slug: str = "", where: str = WHERE) -> Manifest:
     found = manifest.read(text, where)
     if found.slug in registry.BUILT_IN:
         raise ManifestProblem(f"{where}: '{found.slug}' is built in and cannot be replaced; choose another slug.")
+    if found.adapter:
+        raise ManifestProblem(f"{where}: 'adapter' is for built-in providers alone; remove it.")
     if slug and found.slug != slug:
         raise ManifestProblem(f"{where}: 'slug' must stay '{slug}'; to rename a provider, install it anew.")
     if found.slug in installed.folder().definitions:

@@ -77,6 +77,8 @@ def folder() -> Folder:
             one = manifest.load(file)
             if one.slug in BUILT_IN:
                 raise ManifestProblem(f"{file.name}: '{one.slug}' is built in; choose another slug.")
+            if one.adapter:
+                raise ManifestProblem(f"{file.name}: 'adapter' is for built-in providers alone; remove it.")
             _last_good[file] = one
         except ManifestProblem as problem:
             problems.append(str(problem))

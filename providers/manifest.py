@@ -128,7 +128,8 @@ class Inlet:
 @dataclass(frozen=True)
 class Manifest:
     """A provider definition. `price_provider` is None for what costs nothing by tokens; `several` tells that
-    an owner may keep several credentials, each with a label of its own."""
+    an owner may keep several credentials, each with a label of its own; `adapter` names the code that answers
+    in its place, if there is one (providers.adapters)."""
 
     slug: str
     name: str
@@ -138,6 +139,7 @@ class Manifest:
     base_url: str
     fields: tuple[Field, ...]
     auths: tuple[Auth, ...]
+    adapter: str
     error_shape: ErrorShape
     operations: tuple[Operation, ...]
     checks: tuple[Check, ...]
@@ -231,6 +233,7 @@ def _manifest(given: Mapping[str, Any]) -> Manifest:
         base_url=given["base_url"],
         fields=tuple(Field(**one) for one in given["fields"]),
         auths=tuple(_auth(one) for one in given["auth"]),
+        adapter=given["adapter"],
         error_shape=cast(ErrorShape, given["error_shape"]),
         operations=tuple(_operation(one) for one in given["operations"]),
         checks=tuple(_check(one) for one in given["check"]),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from providers.adapter import Adapter, Answer, Asked, Said
 from providers.manifest import Operation
 
 MODEL = "sandbox-1"
@@ -22,6 +23,15 @@ class SandboxAnswer:
     status: int
     headers: list[tuple[bytes, bytes]]
     chunks: list[bytes]
+
+
+class Sandbox(Adapter):
+    """Answers in the place of a provider that is none."""
+
+    async def answer(self, asked: Asked) -> Answer:
+        """Return the practice answer."""
+        made = answer(asked.operation, asked.parsed or {})
+        return Said(made.status, made.headers, made.chunks)
 
 
 def answer(operation: Operation, body: Mapping[str, Any]) -> SandboxAnswer:

@@ -21,6 +21,7 @@ PLACES = ("bearer", "token", "header", "query", "form", "json", "path", "none")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CATEGORIES = ("valid", "limited", "malformed", "invalid", "expired", "quota", "rate_limited", "unavailable", "timeout")
 CHECK_METHODS = ("GET", "POST")
+ADAPTERS = ("sandbox",)
 
 _HEADER = r"[a-z0-9-]{1,64}"
 _PARAMETER = r"[A-Za-z0-9_.-]{1,64}"
@@ -188,6 +189,12 @@ DEFINITION = {
     "help_text": Key("text", "How to get there, in a sentence or two.", required=True, most=600, pattern=ONE_LINE),
     "needs_key": Key("flag", "Whether calls need a credential.", default=True),
     "several": Key("flag", "Whether an owner may keep several credentials, each with a label.", default=False),
+    "adapter": Key(
+        "text",
+        "Code of this server's own that answers in the provider's place; for built-in providers alone.",
+        default="",
+        choices=ADAPTERS,
+    ),
     "base_url": Key(
         "text",
         "https://host of the provider; paths belong to the operations.",

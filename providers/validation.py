@@ -3,44 +3,19 @@
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from digitalme.errors import InvalidKeyFormat, ProviderUnavailable, SecurityViolation, ValidationTimeout
-from providers import auth, outbound
+from providers import adapters, outbound
 from providers.manifest import Check, Fact
+from providers.outcomes import Category, Outcome
 from providers.placement import Outgoing, place_in
 from providers.registry import Provider
 from providers.rules import Answer, at
 from providers.secrets import Secret
 
+__all__ = ["Category", "Outcome", "check"]
 TIMEOUT_SECONDS = 10.0
-
-
-class Category(StrEnum):
-    """What a check can come to. Only `invalid` and `expired` mean that the key is broken."""
-
-    VALID = "valid"
-    LIMITED = "limited"
-    MALFORMED = "malformed"
-    INVALID = "invalid"
-    EXPIRED = "expired"
-    QUOTA = "quota"
-    RATE_LIMITED = "rate_limited"
-    UNAVAILABLE = "unavailable"
-    TIMEOUT = "timeout"
-    NETWORK = "network"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result of a check: a sentence for people, facts for programs, milliseconds taken."""
-
-    category: Category
-    message: str
-    detail: dict[str, Any] = field(default_factory=dict)
-    latency_ms: int = 0
 
 
 MESSAGES = {
@@ -68,7 +43,10 @@ def check(provider: Provider, fields: Mapping[str, Secret], *, timeout: float = 
         return _outcome(provider, Category.VALID, {}, 0.0)
     started = time.monotonic()
     try:
-        auth.check_fields(provider.manifest, fields)
+        adapters.check_fields(provider, fields)
+        adapter = adapters.of(provider)
+        if adapter and (found := adapter.check(provider, fields, timeout=timeout)):
+            return _outcome(provider, found.category, found.detail, started, found.message)
         definition = provider.manifest.check_for(fields)
         if definition is None:
             return _outcome(provider, Category.VALID, {}, 0.0, UNTESTED)

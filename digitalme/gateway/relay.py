@@ -4,9 +4,9 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from django.db import connection
 
@@ -18,7 +18,8 @@ from digitalme.errors import DigitalMeError, ProviderUnavailable
 from digitalme.gateway import tickets
 from digitalme.gateway.admission import Admitted, Call
 from digitalme.gateway.settlement import Outcome
-from providers import auth, metering, refusals, sandbox
+from providers import adapters, auth, metering, refusals
+from providers.adapter import Adapter, Answer, Asked, Headers
 from providers.manifest import Inlet
 from providers.metering import Meter, Usage
 from providers.outbound import Relay
@@ -27,7 +28,6 @@ from providers.rewriting import Rewriter
 
 log = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 MAX_ANSWER = 64 * 1024 * 1024
 BROKE_OFF = "The provider broke the stream off. What arrived so far was counted."
 
@@ -47,19 +47,6 @@ class Request:
     parsed: Mapping[str, Any] | None
     came_in: Inlet | None = None
     base: str = ""
-
-
-class Answer(Protocol):
-    """What a provider answers: head first, then its body in pieces as they arrive."""
-
-    status: int
-    headers: Headers
-
-    def chunks(self) -> AsyncIterator[bytes]: ...
-
-    async def read(self, limit: int) -> bytes: ...
-
-    async def close(self) -> None: ...
 
 
 class Progress:
@@ -172,9 +159,8 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     if request.parsed is not None:
         house_pays = admitted.key is not None and admitted.source is KeySource.SYSTEM
         prepared, hide_usage = metering.prepare(call.operation, request.parsed, cap_output=house_pays)
-    if not call.provider.upstream:
-        progress.reached = True
-        return _SandboxAnswer(sandbox.answer(call.operation, prepared or {})), hide_usage
+    if adapter := adapters.of(call.provider):
+        return await _by_adapter(progress, adapter, request, prepared, upstream), hide_usage
     if prepared is not request.parsed:
         body = json.dumps(prepared, separators=(",", ":")).encode()
     headers, path = auth.forwardable(request.headers), request.path_and_query
@@ -191,9 +177,39 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     try:
         answer = await upstream.send(there, request.method, path, headers, body)
     except DigitalMeError as problem:
-        progress.reached = isinstance(problem, ProviderUnavailable) and problem.data.get("reason") != "connect"
+        progress.reached = _was_reached(problem)
         raise
     return answer, hide_usage
+
+
+async def _by_adapter(
+    progress: Progress, adapter: Adapter, request: Request, parsed: Mapping[str, Any] | None, upstream: Relay
+) -> Answer:
+    """Have an adapter answer. What it refuses itself, or fails to bring to the provider, was not consumed."""
+    admitted, call = progress.admitted, progress.admitted.call
+    if call.provider is None or call.operation is None:
+        raise ValueError("An admitted call has a provider and an operation.")
+    asked = Asked(
+        provider=call.provider,
+        operation=call.operation,
+        method=request.method,
+        path=request.path_and_query,
+        headers=auth.forwardable(request.headers),
+        body=request.body,
+        parsed=parsed,
+        wire=upstream,
+        fields=await _open(admitted.key) if admitted.key else {},
+    )
+    progress.reached = True
+    try:
+        return await adapter.answer(asked)
+    except DigitalMeError as problem:
+        progress.reached = _was_reached(problem)
+        raise
+
+
+def _was_reached(problem: DigitalMeError) -> bool:
+    return isinstance(problem, ProviderUnavailable) and problem.data.get("reason") != "connect"
 
 
 async def _open(key: resolution.ResolvedKey) -> Any:
@@ -292,24 +308,3 @@ async def _whole(
         headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-class _SandboxAnswer:
-    """The built-in practice provider's answer in the shape of a real one's."""
-
-    def __init__(self, answer: sandbox.SandboxAnswer) -> None:
-        self.status = answer.status
-        self.headers: Headers = answer.headers
-        self._chunks = answer.chunks
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
-            await asyncio.sleep(0)  # so that each piece leaves by itself, as a real stream's do
-
-    async def read(self, limit: int) -> bytes:
-        """Return the whole body; it is never long."""
-        return b"".join(self._chunks)
-
-    async def close(self) -> None:
-        """There is nothing to close."""

@@ -15,7 +15,7 @@ from digitalme.accounts import tokens
 from digitalme.accounts.models import User
 from digitalme.statements import ask
 from digitalme.web import charts, quota_bars, spending
-from providers import registry
+from providers import adapters, registry
 from providers.registry import Provider
 from providers.validation import Category, Outcome
 
@@ -182,7 +182,7 @@ def _card(
 
 def _moved(provider: Provider, credential: Credential) -> bool:
     """Whether the provider's addresses are others than those that the key was entered for: it opens no more."""
-    return tuple(credential.destination) != provider.destination
+    return adapters.moved(provider, tuple(credential.destination))
 
 
 def _standing(provider: Provider, credential: Credential | None, source: str) -> tuple[Chip, str]:
