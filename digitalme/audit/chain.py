@@ -4,20 +4,17 @@ import hmac
 import json
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 
 from digitalme import material
+from digitalme.audit.models import AuditEvent, AuditHead
 
-if TYPE_CHECKING:
-    from digitalme.audit.models import AuditEvent, AuditHead
-
-GENESIS = "0" * 64
 REFERENCE_LENGTH = 32
 
 
-def digest(event: "AuditEvent") -> str:
+def digest(event: AuditEvent) -> str:
     """Return the link of an event: HMAC-SHA256 over everything it says and the link before it."""
     return _mac(
         "chain",
@@ -36,7 +33,7 @@ def digest(event: "AuditEvent") -> str:
     )
 
 
-def seal(head: "AuditHead") -> str:
+def seal(head: AuditHead) -> str:
     """Return the proof of where the trail begins and ends."""
     return _mac("head", head.sequence, head.hash, head.anchor_sequence, head.anchor_hash)
 

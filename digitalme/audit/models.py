@@ -2,8 +2,10 @@
 
 from django.db import models
 
-from digitalme.audit.chain import GENESIS
 from digitalme.database import uuid7
+
+# What stands before the first event.
+GENESIS = "0" * 64
 
 
 class AuditEvent(models.Model):

@@ -9,8 +9,7 @@ from django.db.models import F, Max
 from django.db.models.functions import Coalesce
 
 from digitalme.audit import chain
-from digitalme.audit.chain import GENESIS
-from digitalme.audit.models import AuditEvent, AuditHead
+from digitalme.audit.models import GENESIS, AuditEvent, AuditHead
 
 AT_ONCE = 1_000
 # A purge that runs meanwhile moves the beginning; then it is read again.

@@ -12,7 +12,7 @@ from django.test import Client
 
 from digitalme.audit import chain, context, log
 from digitalme.audit.actions import Action, ActorKind
-from digitalme.audit.models import AuditEvent, AuditHead
+from digitalme.audit.models import GENESIS, AuditEvent, AuditHead
 from digitalme.errors import AuditUnavailable
 from providers.validation import Category
 from tests.audit.conftest import write
@@ -30,7 +30,7 @@ def test_an_event_says_who_did_what_to_what() -> None:
     assert (event.sequence, event.action, event.target) == (1, "credential.set", PLACE)
     assert (event.actor_kind, event.actor, event.subject) == ("user", f"user:{who}", f"user:{who}")
     assert event.facts == {"provider": "openai", "version": 2}
-    assert (event.previous, event.hash) == (chain.GENESIS, chain.digest(event))
+    assert (event.previous, event.hash) == (GENESIS, chain.digest(event))
 
 
 @pytest.mark.django_db

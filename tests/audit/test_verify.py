@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from apikeys.models import Credential
 from digitalme.accounts.models import User
-from digitalme.audit import chain, log, retention, verification
+from digitalme.audit import log, retention, verification
 from digitalme.audit.actions import Action
-from digitalme.audit.models import AuditEvent, AuditHead
+from digitalme.audit.models import GENESIS, AuditEvent, AuditHead
 from digitalme.errors import AuditUnavailable
 from digitalme.gateway import tasks, trail
 from tests.apikeys.conftest import OTHER_KEY, add_key
@@ -50,7 +50,7 @@ def test_a_trail_that_nobody_touched_is_whole() -> None:
 
 CHANGES: dict[str, tuple[str, int]] = {
     "action": ("SET action = 'login'", 5),
-    "actor": (f"SET actor = 'user:{chain.GENESIS[:8]}'", 5),
+    "actor": (f"SET actor = 'user:{GENESIS[:8]}'", 5),
     "actor_kind": ("SET actor_kind = 'user'", 5),
     "target": ("SET target = 'audit'", 5),
     "subject": ("SET subject = 'system'", 5),
