@@ -3,10 +3,11 @@
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from digitalme.errors import InvalidKeyFormat, ProviderUnavailable, SecurityViolation, ValidationTimeout
-from providers import adapters, outbound
+from providers import adapters, echoes, outbound
 from providers.manifest import Check, Fact
 from providers.outcomes import Category, Outcome
 from providers.placement import Outgoing, place_in
@@ -37,8 +38,14 @@ UNTESTED = "The key looks right. There is no free way to test it with {name}, so
 def check(provider: Provider, fields: Mapping[str, Secret], *, timeout: float = TIMEOUT_SECONDS) -> Outcome:
     """Ask the provider whether the credential works; blocks for `timeout` seconds at most.
 
-    Never raises for what the provider or the network does: that is the outcome.
+    Never raises for what the provider or the network does: that is the outcome. The secret is in none of it.
     """
+    found = _check(provider, fields, timeout)
+    guard = echoes.guard_of(provider.manifest, fields)
+    return replace(found, message=guard.told(found.message), detail=guard.told(found.detail))
+
+
+def _check(provider: Provider, fields: Mapping[str, Secret], timeout: float) -> Outcome:
     if not provider.needs_key:
         return _outcome(provider, Category.VALID, {}, 0.0)
     started = time.monotonic()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,18 @@ from apikeys.resolution import KeySource
 from apikeys.vault import CredentialUnreadable
 from digitalme.audit.actions import ActorKind
 from digitalme.errors import DigitalMeError, ProviderUnavailable
-from digitalme.gateway import tickets
+from digitalme.gateway import tickets, unechoed
 from digitalme.gateway.admission import Admitted, Call
 from digitalme.gateway.settlement import Outcome
-from providers import adapters, auth, metering, refusals
+from providers import adapters, auth, echoes, metering, refusals
 from providers.adapter import Adapter, Answer, Asked, Headers
+from providers.echoes import Guard
 from providers.manifest import Inlet
 from providers.metering import Meter, Usage
 from providers.outbound import Relay
 from providers.placement import Outgoing, place_in
 from providers.rewriting import Rewriter
+from providers.secrets import Secret
 
 log = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -128,7 +130,7 @@ async def forward(progress: Progress, request: Request, upstream: Relay, send: S
     call = progress.admitted.call
     if call.provider is None or call.operation is None:
         raise ValueError("An admitted call has a provider and an operation.")
-    answer, hide_usage = await _ask(progress, request, upstream)
+    answer, hide_usage, guard = await _ask(progress, request, upstream)
     try:
         progress.http_status = answer.status
         progress.meter = metering.meter(
@@ -142,16 +144,20 @@ async def forward(progress: Progress, request: Request, upstream: Relay, send: S
         rewriter = _rewriter(call, request)
         if rewriter:
             back = rewriter.headers(answer.headers, back)
+        if guard:
+            back = guard.headers(back)
         if _is_stream(answer):
-            await _stream(progress, progress.meter, answer, back, send)
+            pieces, back = unechoed.stream(answer, back, guard)
+            await _stream(progress, progress.meter, pieces, answer.status, back, send)
         else:
-            await _whole(progress, progress.meter, answer, back, send, rewriter, head=request.method == "HEAD")
+            await _whole(progress, progress.meter, answer, back, send, rewriter, guard, head=request.method == "HEAD")
     finally:
         await answer.close()
 
 
-async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[Answer, bool]:
-    """Send the request on with the right credential. The plaintext lives in this frame only."""
+async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[Answer, bool, Guard | None]:
+    """Send the request on with the right credential. The plaintext lives in this frame only, and in the guard
+    that keeps it out of the answer."""
     admitted, call = progress.admitted, progress.admitted.call
     if call.provider is None or call.operation is None:
         raise ValueError("An admitted call has a provider and an operation.")
@@ -159,18 +165,20 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     if request.parsed is not None:
         house_pays = admitted.key is not None and admitted.source is KeySource.SYSTEM
         prepared, hide_usage = metering.prepare(call.operation, request.parsed, cap_output=house_pays)
+    fields = await _open(admitted.key) if admitted.key else {}
+    guard = echoes.guard_of(call.provider.manifest, fields) if fields else None
     if adapter := adapters.of(call.provider):
-        return await _by_adapter(progress, adapter, request, prepared, upstream), hide_usage
+        return await _by_adapter(progress, adapter, request, prepared, upstream, fields), hide_usage, guard
     if prepared is not request.parsed:
         body = json.dumps(prepared, separators=(",", ":")).encode()
     headers, path = auth.forwardable(request.headers), request.path_and_query
     if admitted.key is None:
         auth.strip(call.provider.manifest, headers)
     elif call.provider.manifest.header_only:
-        auth.inject(call.provider.manifest, await _open(admitted.key), headers)
+        auth.inject(call.provider.manifest, fields, headers)
     else:
         outgoing = Outgoing(request.method, path, headers, body)
-        place_in(call.provider.manifest, await _open(admitted.key), outgoing, came_in=request.came_in)
+        place_in(call.provider.manifest, fields, outgoing, came_in=request.came_in)
         path, body = outgoing.path, outgoing.body
     there, path = call.provider.at(path)
     progress.reached = True  # so that a call which ends while its answer is awaited is counted
@@ -179,14 +187,19 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     except DigitalMeError as problem:
         progress.reached = _was_reached(problem)
         raise
-    return answer, hide_usage
+    return answer, hide_usage, guard
 
 
 async def _by_adapter(
-    progress: Progress, adapter: Adapter, request: Request, parsed: Mapping[str, Any] | None, upstream: Relay
+    progress: Progress,
+    adapter: Adapter,
+    request: Request,
+    parsed: Mapping[str, Any] | None,
+    upstream: Relay,
+    fields: Mapping[str, Secret],
 ) -> Answer:
     """Have an adapter answer. What it refuses itself, or fails to bring to the provider, was not consumed."""
-    admitted, call = progress.admitted, progress.admitted.call
+    call = progress.admitted.call
     if call.provider is None or call.operation is None:
         raise ValueError("An admitted call has a provider and an operation.")
     asked = Asked(
@@ -198,7 +211,7 @@ async def _by_adapter(
         body=request.body,
         parsed=parsed,
         wire=upstream,
-        fields=await _open(admitted.key) if admitted.key else {},
+        fields=fields,
     )
     progress.reached = True
     try:
@@ -243,13 +256,15 @@ def _is_stream(answer: Answer) -> bool:
     return any(name.lower() == b"content-type" and b"text/event-stream" in value for name, value in answer.headers)
 
 
-async def _stream(progress: Progress, meter: Meter, answer: Answer, headers: Headers, send: Send) -> None:
+async def _stream(
+    progress: Progress, meter: Meter, pieces: AsyncIterator[bytes], status: int, headers: Headers, send: Send
+) -> None:
     """Pass each piece on as it arrives. A provider that breaks off ends the stream with an error event
     in its own shape, so that the SDK raises instead of taking half an answer for a whole one."""
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    progress.streaming, progress.delivering = True, answer.status < 400
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    progress.streaming, progress.delivering = True, status < 400
     try:
-        async for chunk in answer.chunks():
+        async for chunk in pieces:
             if progress.first_byte is None:
                 progress.first_byte = time.perf_counter()
             if passed := meter.feed(chunk):
@@ -257,8 +272,8 @@ async def _stream(progress: Progress, meter: Meter, answer: Answer, headers: Hea
     except DigitalMeError as problem:
         progress.end("cut", problem.code.value)
     else:
-        if answer.status >= 400 or meter.failed:
-            progress.end("failed", meter.failed or f"http_{answer.status}")
+        if status >= 400 or meter.failed:
+            progress.end("failed", meter.failed or f"http_{status}")
         elif not meter.finished:
             progress.end("cut", "stream_broke_off")
         else:
@@ -286,13 +301,17 @@ async def _whole(
     headers: Headers,
     send: Send,
     rewriter: Rewriter | None,
+    guard: Guard | None,
     *,
     head: bool,
 ) -> None:
     """Read the whole answer, then pass it on: until it is complete, a failure can still be told properly."""
     body = await answer.read(MAX_ANSWER)
     progress.first_byte = time.perf_counter()
-    meter.feed(body)
+    plain = body
+    if guard and body:
+        body, plain, headers = await unechoed.whole(answer, headers, body, guard, limit=MAX_ANSWER)
+    meter.feed(plain)
     meter.end()
     if answer.status >= 400:
         progress.end("failed", f"http_{answer.status}")

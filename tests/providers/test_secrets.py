@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Where a credential is put into a request, sealed, or reduced to what may be shown of it.
 MAY_REVEAL = {
     "providers/auth.py",
+    "providers/echoes.py",
     "providers/mail.py",
     "apikeys/vault.py",
     "apikeys/keys.py:hint",
