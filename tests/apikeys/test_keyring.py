@@ -1,6 +1,7 @@
 """The keys of the house: what is refused at start, and what a good ring gives out."""
 
 import base64
+import hmac
 import itertools
 import os
 import subprocess
@@ -242,3 +243,64 @@ def test_a_server_does_not_start_with_a_weak_key() -> None:
 def test_what_unwraps_masters_is_not_shown_either() -> None:
     shown = repr(keyring._Vault("https://vault.example", "hvs.a-token-of-the-vault", "transit"))
     assert "hvs." not in shown
+
+
+def refusal(**change: str) -> str:
+    """The sentence with which these keys are refused."""
+    with override_settings(**GOOD | change), pytest.raises(keyring.UnusableKey) as problem:
+        keyring.ring()
+    return str(problem.value)
+
+
+def test_a_refusal_names_what_to_change_exactly() -> None:
+    """An operator searches for these words in the configuration."""
+    assert "DIGITALME_FINGERPRINT_KEY is too short" in refusal(DIGITALME_FINGERPRINT_KEY=SHORT)
+    assert "DIGITALME_FINGERPRINT_KEY must read" in refusal(DIGITALME_FINGERPRINT_KEY=f"f 2:{TWO}")
+    assert "DIGITALME_FINGERPRINT_KEY 'f2' is too" in refusal(DIGITALME_FINGERPRINT_KEY=f"f1:{TWO},f2:{SHORT}")
+    assert "DIGITALME_MASTER_KEYS must read" in refusal(DIGITALME_MASTER_KEYS=ONE)
+    assert "DIGITALME_AUDIT_KEY is not set" in refusal(DIGITALME_AUDIT_KEY=" ")
+    assert refusal(DIGITALME_MASTER_KEYS="").endswith("python manage.py generate_master_key")
+
+
+@pytest.mark.parametrize(
+    ("change", "one", "other"),
+    [
+        ({"DIGITALME_AUDIT_KEY": ONE}, "the master key 'k1'", "DIGITALME_AUDIT_KEY"),
+        ({"DIGITALME_AUDIT_KEY": FINGERPRINT}, "DIGITALME_FINGERPRINT_KEY", "DIGITALME_AUDIT_KEY"),
+        ({"DIGITALME_FINGERPRINT_KEY": ONE}, "the master key 'k1'", "DIGITALME_FINGERPRINT_KEY"),
+        (
+            {"DIGITALME_FINGERPRINT_KEY": f"f1:{TWO},f2:{ONE}"},
+            "the master key 'k1'",
+            "DIGITALME_FINGERPRINT_KEY 'f2'",
+        ),
+    ],
+)
+def test_a_key_that_stands_twice_is_named_in_both_places(change: dict[str, str], one: str, other: str) -> None:
+    assert f"as {one} and as {other}." in refusal(**change)
+
+
+def test_masters_in_a_folder_and_in_the_variable_are_too_many(tmp_path: Path) -> None:
+    (tmp_path / "k2").write_text(TWO)
+    assert "both" in refusal(DIGITALME_MASTER_KEYS_DIR=str(tmp_path))
+
+
+def test_of_several_in_a_folder_none_seals_by_itself(tmp_path: Path) -> None:
+    for name, key in (("k1", ONE), ("k2", TWO)):
+        (tmp_path / name).write_text(key)
+        (tmp_path / ".hidden").write_text("not a key")
+    with override_settings(**GOOD | {"DIGITALME_MASTER_KEYS": "", "DIGITALME_MASTER_KEYS_DIR": str(tmp_path)}):
+        ring = keyring.ring()
+    assert (ring.ids, ring.configured_id) == (("k1", "k2"), "")
+    assert repr(ring) == "<KeyRing k1, k2>"
+
+
+def test_the_check_value_is_the_documented_one() -> None:
+    """Eight bytes of HKDF-Expand (RFC 5869) under a purpose of its own; the database keeps it for good."""
+    with override_settings(**GOOD):
+        ring = keyring.ring()
+
+    def by_the_book(key: str) -> str:
+        return hmac.digest(base64.b64decode(key), b"digitalme/v1/kcv\x01", "sha256")[:8].hex()
+
+    assert ring.check_value("k1") == by_the_book(ONE)
+    assert ring.fingerprint_check_value(ring.fingerprint_id) == by_the_book(FINGERPRINT)
