@@ -84,6 +84,8 @@ def set_key(
     cannot be written down: then nothing has changed.
     """
     terms.check_label(provider, label)
+    if owner.kind == "system" and adapters.own_destination(provider):
+        raise InvalidRequest(f"A {provider.name} is a user's or a team's own; the house has none.")
     agreed = Terms(display_name, expires_at, rotate_by)
     terms.check(agreed, now=timezone.now())
     kept, sealed_for = _kept(owner, provider, label, fields) if keep else ({}, ())
@@ -104,7 +106,8 @@ def _kept(
     """Return the stored secret fields for which nothing is given, and the places that they were sealed for. One
     that does not open is asked for anew."""
     stored = Credential.objects.filter(**owner.columns, provider=provider.slug, label=label).first()
-    wanted = [one.name for one in provider.manifest.fields if one.secret and one.required]
+    movable = adapters.own_destination(provider)
+    wanted = [one.name for one in provider.manifest.fields if one.secret and (one.required or movable)]
     empty = [name for name in wanted if not fields.get(name, "").strip()]
     if stored is None or not empty:
         return {}, ()

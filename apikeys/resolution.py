@@ -210,8 +210,11 @@ def _expired(row: tuple[Any, ...]) -> datetime | None:
 
 def _from_environment(provider: str) -> ResolvedKey | None:
     """Return the house's key from the environment. It goes to no address that was entered in the admin: who may
-    install a provider there need not be who set the key."""
-    if not settings.DIGITALME_SYSTEM_KEYS.get(provider) or registry.get(provider).origin == "installed":
+    install a provider there need not be who set the key. Where keys name their own destinations, it has none."""
+    if not settings.DIGITALME_SYSTEM_KEYS.get(provider):
+        return None
+    known = registry.get(provider)
+    if known.origin == "installed" or adapters.own_destination(known):
         return None
     return ResolvedKey(KeySource.SYSTEM, provider, plain_env=True)
 

@@ -37,7 +37,8 @@ class Wire(Protocol):
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A call to answer: `path` with its query as it came, headers that may leave this server, `parsed` where the
-    operation's dialect is read. `fields` is the opened credential, empty where none is needed."""
+    operation's dialect is read. `fields` is the opened credential, empty where none is needed; `base` the address
+    at which the caller reaches the provider here."""
 
     provider: Provider
     operation: Operation
@@ -48,6 +49,7 @@ class Asked:
     parsed: Mapping[str, object] | None
     wire: Wire
     fields: Mapping[str, Secret] = field(default_factory=dict, repr=False)
+    base: str = ""
 
 
 class Adapter:

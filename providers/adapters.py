@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from providers import auth, sandbox
+from providers import auth, mcp, sandbox
 from providers.adapter import Adapter
 from providers.registry import Provider
 from providers.secrets import Secret
 
-_ADAPTERS: Mapping[str, Adapter] = {"sandbox": sandbox.Sandbox()}
+_ADAPTERS: Mapping[str, Adapter] = {"mcp": mcp.Mcp(), "sandbox": sandbox.Sandbox()}
 
 
 def of(provider: Provider) -> Adapter | None:
@@ -32,5 +32,10 @@ def destination(provider: Provider, fields: Mapping[str, Secret]) -> tuple[str, 
 
 def moved(provider: Provider, sealed_for: tuple[str, ...]) -> bool:
     """Whether the provider is reached elsewhere than a credential was sealed for, which therefore opens no more."""
+    return not own_destination(provider) and sealed_for != provider.destination
+
+
+def own_destination(provider: Provider) -> bool:
+    """Whether each credential names for itself where it may be sent."""
     adapter = of(provider)
-    return not (adapter and adapter.own_destination) and sealed_for != provider.destination
+    return adapter is not None and adapter.own_destination

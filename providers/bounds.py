@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from digitalme.errors import InvalidRequest
-from providers import house
+from providers import house, jsonrpc
 from providers.counts import Estimate
 from providers.manifest import Operation
 
@@ -38,6 +38,8 @@ def estimate(operation: Operation, body: Mapping[str, Any] | None, body_bytes: i
         return Estimate(operation.requests, 0, 0, "", False)
     if not isinstance(body, Mapping):
         raise InvalidRequest("The request's body must be a JSON object.")
+    if operation.dialect == "jsonrpc":
+        return jsonrpc.estimate(operation, body)
     if operation.dialect == "json":
         named = body.get("model")
         model = named[:MAX_MODEL_LENGTH] if isinstance(named, str) and named.isprintable() else ""

@@ -1,8 +1,9 @@
 """How calls are measured: bounds before (bounds), the provider's own numbers after (streams)."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from providers import jsonrpc
 from providers.answers import AnswerMeter
 from providers.bounds import DEFAULT_OUTPUT_TOKENS, estimate, prepare
 from providers.counts import Estimate, Usage
@@ -11,7 +12,7 @@ from providers.readers import reader_for
 from providers.rules import Failure
 from providers.streams import BodyMeter, EventMeter, NoMeter
 
-__all__ = ["DEFAULT_OUTPUT_TOKENS", "Estimate", "Meter", "Usage", "estimate", "meter", "prepare"]
+__all__ = ["DEFAULT_OUTPUT_TOKENS", "Estimate", "Meter", "Usage", "estimate", "meter", "prepare", "told"]
 
 
 class Meter(Protocol):
@@ -36,6 +37,11 @@ class Meter(Protocol):
         """Return what was taken. If the provider did not say, it is counted from what was delivered."""
 
 
+def told(operation: Operation, body: Mapping[str, Any]) -> Operation:
+    """Return the operation that a request is, where its body tells more than its path."""
+    return jsonrpc.named(operation, body) if operation.dialect == "jsonrpc" else operation
+
+
 def meter(
     operation: Operation, *, stream: bool, hide_usage: bool, status: int, failures: Sequence[Failure] = ()
 ) -> Meter:
@@ -47,6 +53,8 @@ def meter(
     if status >= 400:
         return NoMeter()
     reader = reader_for(operation.dialect)
+    if operation.dialect == "jsonrpc":
+        return jsonrpc.AnswerMeter()
     if reader is None:
         if failures or operation.usage or operation.unit_price is not None:
             return AnswerMeter(operation, status, failures)

@@ -7,7 +7,9 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
-Dialect = Literal["none", "json", "openai_chat", "openai_responses", "openai_embeddings", "anthropic_messages"]
+Dialect = Literal[
+    "none", "json", "openai_chat", "openai_responses", "openai_embeddings", "anthropic_messages", "jsonrpc"
+]
 ANY = "*"
 _SEGMENT = re.compile(r"\{([a-z_]+)\}")
 _UNNAMED = re.compile(r"[^A-Za-z0-9_.-]")

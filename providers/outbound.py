@@ -5,7 +5,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import certifi
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from digitalme.errors import ProviderUnavailable, SecurityViolation, ValidationTimeout
@@ -79,10 +80,12 @@ def fetch(
     timeout: float = 10.0,
     operator: bool,
     max_bytes: int = 1_000_000,
+    enough: Callable[[bytes], bool] | None = None,
 ) -> Fetched:
     """Send one request and return its answer; redirects are returned, not followed.
 
-    Blocking. `timeout` is in seconds, for the whole exchange. Raises SecurityViolation,
+    Blocking. `timeout` is in seconds, for the whole exchange. Of an answer that need not end, what is there is
+    returned as soon as it is `enough`. Raises SecurityViolation,
     ProviderUnavailable and ValidationTimeout; none carries a header, an address or a cause.
     """
     target = target_of(url, operator)
@@ -96,12 +99,12 @@ def fetch(
         session.trust_env = False
         session.mount(f"{target.scheme}://", _Pinned(target, address))
         try:
-            return _exchange(session, method, url, target, headers, body, deadline, max_bytes)
-        except requests.Timeout:
+            return _exchange(session, method, url, target, headers, body, deadline, max_bytes, enough)
+        except (requests.Timeout, urllib3.exceptions.TimeoutError):
             raise ValidationTimeout("The provider did not answer in time.") from None
         except requests.exceptions.SSLError:
             raise ProviderUnavailable("The provider's certificate cannot be trusted.", reason="tls") from None
-        except (requests.RequestException, OSError, ValueError):
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError):
             raise ProviderUnavailable("The provider cannot be reached.", reason="network") from None
 
 
@@ -114,6 +117,7 @@ def _exchange(
     body: bytes | None,
     deadline: float,
     max_bytes: int,
+    enough: Callable[[bytes], bool] | None,
 ) -> Fetched:
     left = max(deadline - time.monotonic(), 0.001)
     host = f"[{target.host}]" if ":" in target.host else target.host
@@ -123,14 +127,20 @@ def _exchange(
         method, url, headers=named, data=body, timeout=left, allow_redirects=False, stream=True
     ) as answer:
         read = bytearray()
-        for piece in answer.iter_content(65_536):
+        for piece in answer.iter_content(65_536) if enough is None else _as_it_comes(answer):
             read += piece
             if time.monotonic() > deadline:
                 raise requests.Timeout
-            if len(read) >= max_bytes:
+            if len(read) >= max_bytes or (enough and enough(bytes(read))):
                 break
         kept = {name.lower(): value for name, value in answer.headers.items()}
         return Fetched(answer.status_code, kept, bytes(read[:max_bytes]))
+
+
+def _as_it_comes(answer: requests.Response) -> Iterator[bytes]:
+    """Yield an answer's pieces without waiting for more of them."""
+    while piece := answer.raw.read1(65_536, decode_content=True):
+        yield piece
 
 
 # --- The gateway's calls, streamed --------------------------------------------------------------

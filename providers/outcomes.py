@@ -1,5 +1,6 @@
 """What a check of a credential can come to."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -28,3 +29,9 @@ class Outcome:
     message: str
     detail: dict[str, Any] = field(default_factory=dict)
     latency_ms: int = 0
+
+
+def plain(value: Any) -> str:
+    """Return a fact in characters that mean nothing anywhere; empty if it has others."""
+    text = str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
+    return text if re.fullmatch(r"[\w .,:@/+-]{1,200}", text) else ""

@@ -4,7 +4,7 @@ from typing import Any
 
 from providers.shape import ONE_LINE, Key, json_schema
 
-DIALECTS = ("none", "json", "openai_chat", "openai_responses", "openai_embeddings", "anthropic_messages")
+DIALECTS = ("none", "json", "openai_chat", "openai_responses", "openai_embeddings", "anthropic_messages", "jsonrpc")
 ERROR_SHAPES = (
     "openai",
     "anthropic",
@@ -21,7 +21,10 @@ PLACES = ("bearer", "token", "header", "query", "form", "json", "path", "none")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CATEGORIES = ("valid", "limited", "malformed", "invalid", "expired", "quota", "rate_limited", "unavailable", "timeout")
 CHECK_METHODS = ("GET", "POST")
-ADAPTERS = ("sandbox",)
+ADAPTERS = (
+    "mcp",
+    "sandbox",
+)
 
 _HEADER = r"[a-z0-9-]{1,64}"
 _PARAMETER = r"[A-Za-z0-9_.-]{1,64}"
@@ -91,7 +94,7 @@ OPERATION = {
         "text",
         "What follows the provider's slug: {name} stands for one segment, a final /* for any rest, * for any path.",
         required=True,
-        pattern=rf"\*|(/{_SEGMENT})+(/\*)?",
+        pattern=rf"\*|/|(/{_SEGMENT})+(/\*)?",
         advice="must begin with a slash: fixed segments or {name}, then perhaps /*; or * alone for any path",
     ),
     "dialect": Key("text", "How it is metered.", default="none", choices=DIALECTS),

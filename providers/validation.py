@@ -1,6 +1,5 @@
 """Whether a credential works: one cheap request, its outcome told apart as people need it."""
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +8,7 @@ from typing import Any
 from digitalme.errors import InvalidKeyFormat, ProviderUnavailable, SecurityViolation, ValidationTimeout
 from providers import adapters, echoes, outbound
 from providers.manifest import Check, Fact
-from providers.outcomes import Category, Outcome
+from providers.outcomes import Category, Outcome, plain
 from providers.placement import Outgoing, place_in
 from providers.registry import Provider
 from providers.rules import Answer, at
@@ -126,7 +125,7 @@ def _detail(definition: Check, answer: Answer, category: Category) -> dict[str, 
         detail["code"] = code
     if bad and "retry-after" in answer.headers:
         detail["retry_after"] = answer.headers["retry-after"][:32]
-    told = {fact.label: _plain(_told(fact, answer)) for fact in definition.facts}
+    told = {fact.label: plain(_told(fact, answer)) for fact in definition.facts}
     if facts := {label: value for label, value in told.items() if value}:
         detail["facts"] = facts
     return detail
@@ -141,9 +140,3 @@ def _word(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)[:64]
     return value[:64] if isinstance(value, str) and value.replace("_", "").isalnum() else ""
-
-
-def _plain(value: Any) -> str:
-    """Return a fact in characters that mean nothing anywhere; empty if it has others."""
-    text = str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
-    return text if re.fullmatch(r"[\w .,:@/+-]{1,200}", text) else ""

@@ -82,7 +82,7 @@ def _running(arguments: list[str], folder: Path, port: int, **options: Any) -> I
             **options,
         )
     try:
-        _wait_for(port, process, log)
+        wait_for_port(port, process, log)
         yield
     finally:
         process.terminate()
@@ -93,15 +93,20 @@ def _running(arguments: list[str], folder: Path, port: int, **options: Any) -> I
             process.wait()
 
 
-def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path | None = None) -> None:
+    """Wait until a server that was started listens. Raises RuntimeError with its log if it ends or never does."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"{process.args!r} ended at its start:\n{log.read_text(errors='replace')}")
+            raise RuntimeError(f"{process.args!r} ended at its start:\n{_read(log)}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.05)
-    raise RuntimeError(f"{process.args!r} does not answer:\n{log.read_text(errors='replace')}")
+    raise RuntimeError(f"{process.args!r} does not answer:\n{_read(log)}")
+
+
+def _read(log: Path | None) -> str:
+    return log.read_text(errors="replace") if log else ""
 
 
 @contextlib.contextmanager

@@ -131,6 +131,12 @@ class TermsInput(serializers.Serializer[Any]):
     rotate_by = serializers.DateField(required=False, allow_null=True)
     is_active = serializers.BooleanField(required=False)
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what is no term: an address or a secret changes with the whole key alone."""
+        if set(self.initial_data) - set(self.fields):
+            raise serializers.ValidationError("Only a key's terms can be changed alone. Send the whole key with PUT.")
+        return attrs
+
 
 class OutcomeSerializer(serializers.Serializer[Any]):
     """What the provider said to a key."""

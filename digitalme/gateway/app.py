@@ -237,7 +237,8 @@ async def _read(
             operation = _match(provider, scope["method"], arrival.path)
             body = await _body(headers, receive) if body is None else body
             if operation.dialect != "none":
-                parsed = _parse(body) if body or operation.dialect != "json" else {}
+                parsed = _parse(body) if body or operation.dialect not in ("json", "jsonrpc") else {}
+                operation = metering.told(operation, parsed)
                 estimate = metering.estimate(operation, parsed, len(body))
             else:
                 estimate = Estimate(operation.requests, 0, 0, "", False)
@@ -255,7 +256,7 @@ async def _read(
         label=arrival.label,
         address=(scope.get("client") or ("",))[0],
     )
-    rewritten = provider is not None and provider.manifest.rewrite is not None
+    rewritten = provider is not None and (provider.manifest.rewrite is not None or provider.manifest.adapter)
     base = _site(scope["scheme"], _text(headers, b"host")) + PREFIX + call.place if rewritten else ""
     return call, Request(scope["method"], arrival.target, scope["headers"], body or b"", parsed, arrival.came_in, base)
 

@@ -39,7 +39,7 @@ class Request:
     """The caller's request as it came in, its access token cut out.
 
     `came_in` tells where the token stood, if not in a header; `base` is the address under which the caller
-    reaches the provider here, given only where answers are rewritten.
+    reaches the provider here, given only where answers may be rewritten.
     """
 
     method: str
@@ -212,6 +212,7 @@ async def _by_adapter(
         parsed=parsed,
         wire=upstream,
         fields=fields,
+        base=request.base,
     )
     progress.reached = True
     try:
@@ -246,7 +247,7 @@ def _report(key: resolution.ResolvedKey) -> None:
 
 def _rewriter(call: Call, request: Request) -> Rewriter | None:
     """Return what leads the provider's addresses through this server, where the definition asks for it."""
-    if not request.base or call.provider is None:
+    if call.provider is None or call.provider.manifest.rewrite is None:
         return None
     slug, digest = call.slug, call.token_digest
     return Rewriter(call.provider, request.base, lambda path: tickets.issue(digest, slug, path))

@@ -20,7 +20,7 @@ from digitalme.errors import DigitalMeError, InvalidKeyFormat, InvalidRequest, K
 from digitalme.web import provider_cards
 from digitalme.web.access import SignedInRequest, page, signed_in
 from digitalme.web.provider_cards import Result
-from providers import registry
+from providers import adapters, registry
 from providers.registry import Provider
 
 TEMPLATE = "settings/api.html"
@@ -36,7 +36,7 @@ class KeyForm(forms.Form):
         shown = keys.plain_fields(stored, provider) if stored and data is None else {}
         super().__init__(data, auto_id=f"{provider.slug}-%s", initial=shown)
         for field in provider.manifest.fields:
-            kept = self.keeps and field.secret and field.required
+            kept = self.keeps and field.secret and (field.required or _stays(stored, provider, field.name))
             # Unstripped: what may stand around a key is one rule, and it lives with the keys.
             self.fields[field.name] = forms.CharField(
                 label=field.label,
@@ -52,6 +52,11 @@ class KeyForm(forms.Form):
         """Put a refusal beside the field that it is about; without one it is about the first."""
         name = error.data.get("field")
         self.add_error(name if name in self.fields else next(iter(self.fields)), error.message)
+
+
+def _stays(stored: Credential | None, provider: Provider, name: str) -> bool:
+    """Whether an optional secret is there that stays as it is unless another one is entered."""
+    return stored is not None and adapters.own_destination(provider) and name in stored.sealed
 
 
 def label_field(address: str) -> forms.CharField:
