@@ -162,11 +162,11 @@ def test_progress_arrives_while_the_tool_still_works(
     told: list[float] = []
 
     async def count(client: Client) -> str:
-        async def progress(done: float, total: float | None, message: str | None) -> None:
-            told.append(done)
+        async def stepped(progress: float, total: float | None, message: str | None) -> None:
+            told.append(progress)
             gate.touch()  # only now does the tool go on
 
-        (content,) = (await client.call_tool("count", {}, progress_callback=progress)).content
+        (content,) = (await client.call_tool("count", {}, progress_callback=stepped)).content
         return content.text  # type: ignore[union-attr]
 
     assert use(web, alice, count, mode=mode) == "done"

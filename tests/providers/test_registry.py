@@ -12,7 +12,7 @@ def test_all_providers_are_known() -> None:
 
 
 def test_an_unknown_provider_is_not_found() -> None:
-    with pytest.raises(NotFound, match="anthropic, openai, slack"):
+    with pytest.raises(NotFound, match="anthropic, openai, mcp, slack"):
         registry.get("nobody")
 
 

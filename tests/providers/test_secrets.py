@@ -27,6 +27,7 @@ MAY_REVEAL = {
     "providers/auth.py",
     "providers/echoes.py",
     "providers/mail.py",
+    "providers/mcp.py",
     "apikeys/vault.py",
     "apikeys/keys.py:hint",
     "apikeys/keys.py:plain_fields",
