@@ -21,9 +21,9 @@ GOOGLE = "/gateway/google"
 
 async def application(scope, receive, send):  # type: ignore[no-untyped-def]
     """Dispatch one connection; an empty Django view costs more than a whole gateway call may."""
-    if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"].startswith("/gateway/")):
+    if scope["type"] in ("lifespan", "websocket") or scope["path"].startswith("/gateway/"):
         await _gateway(scope, receive, send)
-    elif scope["type"] == "http" and scope["path"].startswith(GOOGLE_UPLOADS):
+    elif scope["path"].startswith(GOOGLE_UPLOADS):
         raw = scope.get("raw_path") or scope["path"].encode()
         await _gateway({**scope, "path": GOOGLE + scope["path"], "raw_path": GOOGLE.encode() + raw}, receive, send)
     else:

@@ -18,6 +18,7 @@ class ErrorCode(StrEnum):
     UNAUTHENTICATED = "Unauthenticated"
     NOT_FOUND = "NotFound"
     AUDIT_UNAVAILABLE = "AuditUnavailable"
+    NOT_SUPPORTED = "NotSupported"
 
 
 class DigitalMeError(Exception):
@@ -123,3 +124,10 @@ class AuditUnavailable(DigitalMeError):
     code = ErrorCode.AUDIT_UNAVAILABLE
     status = 503
     retryable = True
+
+
+class NotSupported(DigitalMeError):
+    """Something that this server does not do at all."""
+
+    code = ErrorCode.NOT_SUPPORTED
+    status = 501

@@ -26,11 +26,25 @@ class Answer(Protocol):
     async def close(self) -> None: ...
 
 
+class Upload(Protocol):
+    """A body that is still coming in; `length` is that of all of it in bytes, None if only its end tells."""
+
+    length: int | None
+
+    def pieces(self) -> AsyncIterator[bytes]: ...
+
+
 class Wire(Protocol):
     """The gateway's way to HTTP servers: `providers.outbound.Relay`."""
 
     async def send(
-        self, provider: Provider, method: str, path_and_query: str, headers: dict[str, str], body: bytes
+        self,
+        provider: Provider,
+        method: str,
+        path_and_query: str,
+        headers: dict[str, str],
+        body: bytes,
+        upload: Upload | None = None,
     ) -> Answer: ...
 
 
@@ -38,7 +52,8 @@ class Wire(Protocol):
 class Asked:
     """A call to answer: `path` with its query as it came, headers that may leave this server, `parsed` where the
     operation's dialect is read. `fields` is the opened credential, empty where none is needed; `base` the address
-    at which the caller reaches the provider here."""
+    at which the caller reaches the provider here; `upload` a body that is still coming in, in the place of `body`,
+    for an adapter that takes uploads."""
 
     provider: Provider
     operation: Operation
@@ -50,6 +65,7 @@ class Asked:
     wire: Wire
     fields: Mapping[str, Secret] = field(default_factory=dict, repr=False)
     base: str = ""
+    upload: Upload | None = None
 
 
 class Adapter:
@@ -57,6 +73,10 @@ class Adapter:
 
     # Whether each credential names for itself where it may be sent.
     own_destination = False
+    # Whether it hands bodies on as they come; if not, it gets them whole.
+    takes_uploads = False
+    # Whether a call ends when its caller leaves before the answer.
+    ends_with_caller = False
 
     def destination(self, provider: Provider, fields: Mapping[str, Secret]) -> tuple[str, ...]:
         """Return where a credential with these fields may be sent; it is sealed together with them, so that

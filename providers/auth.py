@@ -31,6 +31,8 @@ _NOT_BACK = _HOP | frozenset(
     b" public-key-pins expect-ct x-content-type-options".split()
 )
 _NOT_BACK_PREFIXES = (b"x-accel-", b"access-control-", b"x-digitalme-", b"cross-origin-", b"proxy-", b"x-lighttpd-")
+# A caller that takes gzip; the weight 0 says that it does not (RFC 9110, 12.5.3).
+_GZIP = re.compile(rb"(?:^|[,\s])(?:gzip|\*)(?!\s*;\s*q\s*=\s*0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
@@ -47,20 +49,24 @@ def _back(name: bytes) -> bytes:
     return b"" if low in _NOT_BACK or low.startswith(_NOT_BACK_PREFIXES) else low
 
 
-def forwardable(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def forwardable(headers: Iterable[tuple[bytes, bytes]], *, compressed: bool = False) -> dict[str, str]:
     """Return the request headers that may go upstream, names in lower case.
 
-    Credentials, cookies, origin, forwarding and hop-by-hop headers stay here; the answer is asked for
-    uncompressed, because it is metered.
+    Credentials, cookies, origin, forwarding and hop-by-hop headers stay here. The answer is asked for
+    uncompressed, because it is metered; one of which nothing need be known may come `compressed`, if the caller
+    takes that.
     """
     passed: dict[str, str] = {}
+    coding = "identity"
     for name, value in headers:
         if low := _up(name):
             text = value.decode("latin-1")
             passed[low] = f"{passed[low]}, {text}" if low in passed else text
         elif name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            return forwardable(_without_named(headers))
-    passed["accept-encoding"] = "identity"
+            return forwardable(_without_named(headers), compressed=compressed)
+        elif compressed and name == b"accept-encoding" and _GZIP.search(value):
+            coding = "gzip"
+    passed["accept-encoding"] = coding
     return passed
 
 

@@ -72,6 +72,11 @@ class Guard:
         held, self._held = self._held, b""
         return held
 
+    @property
+    def holds(self) -> bool:
+        """Whether something is held back."""
+        return bool(self._held)
+
     def headers(self, headers: Headers) -> Headers:
         """Return an answer's headers without the secret. One that is named for it is left out."""
         values = b"\n".join([value for _, value in headers])
@@ -173,7 +178,7 @@ class _Inflating:
             if piece:
                 yield piece
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
-            more = bool(data) or len(piece) == PIECE
+            more = bool(data) or (len(piece) == PIECE and not self._inflate.eof)
 
     def end(self) -> None:
         """Raise ProviderUnavailable if there should have been more."""

@@ -34,13 +34,16 @@ class Broken(Exception):
         self.reason = reason
 
 
-def head_of(method: str, path_and_query: str, host: str, headers: Mapping[str, str], length: int) -> bytes:
-    """Return a request's head. Raises Refused if any part could end its line early."""
+def head_of(method: str, path_and_query: str, host: str, headers: Mapping[str, str], length: int | None) -> bytes:
+    """Return a request's head; without a length its body goes in chunks. Raises Refused if any part could end its
+    line early."""
     if not _METHOD.fullmatch(method) or not _PATH.fullmatch(path_and_query):
         raise Refused("The request's first line has characters that it must not have.")
     lines = [f"{method} {path_and_query} HTTP/1.1", f"host: {host}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    if length or method not in ("GET", "HEAD"):
+    if length is None:
+        lines.append("transfer-encoding: chunked")
+    elif length or method not in ("GET", "HEAD"):
         lines.append(f"content-length: {length}")
     try:
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -78,6 +81,9 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._head: asyncio.Future[None] | None = None
         self._more: asyncio.Future[None] | None = None
+        self._feeder: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._busy = self._paused = False
         self.used_before = False
         self.idle_since = 0.0
@@ -93,8 +99,14 @@ class Connection(asyncio.Protocol):
 
     # --- The exchange ---
 
-    async def send(self, head: bytes, body: bytes) -> None:
-        """Write a request and wait for its answer's head. Raises Broken."""
+    async def send(
+        self, head: bytes, body: bytes, rest: AsyncIterator[bytes] | None = None, *, chunked: bool = False
+    ) -> None:
+        """Write a request and wait for its answer's head. Raises Broken.
+
+        `rest` is what is still to come of the body, written as it comes, in chunks if its length is not known; an
+        answer may come before its end. What `rest` itself raises is raised here, or breaks the answer off.
+        """
         if self._transport is None or self._transport.is_closing():
             raise Broken("network")
         self._begin()
@@ -103,6 +115,8 @@ class Connection(asyncio.Protocol):
         self._heard = self._loop.time()
         self._timer = self._loop.call_later(SILENCE_SECONDS, self._listen)
         self._transport.write(head + body if body else head)
+        if rest is not None:
+            self._feeder = self._loop.create_task(self._feed(self._transport, rest, chunked))
         try:
             await self._head
         except BaseException:
@@ -111,6 +125,24 @@ class Connection(asyncio.Protocol):
         finally:
             self._head = None
         self.used_before = True
+
+    async def _feed(self, transport: asyncio.Transport, rest: AsyncIterator[bytes], chunked: bool) -> None:
+        """Write the rest of a body, no faster than the other side takes it."""
+        try:
+            async for piece in rest:
+                await self._writable.wait()
+                if transport.is_closing():
+                    return
+                self._heard = self._loop.time()  # whoever takes what we say is not silent
+                transport.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            if chunked:
+                transport.write(b"0\r\n\r\n")
+            self._feeder = None
+        except Exception as problem:
+            self._feeder = None
+            if self._head is not None and not self._head.done():
+                self._head.set_exception(problem)
+            self._fail("cut")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body's pieces, undecoded, as they arrive. Raises Broken if it breaks off."""
@@ -154,7 +186,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        keep = self._complete and not self._pieces and not self._until_close
+        keep = self._complete and not self._pieces and not self._until_close and self._feeder is None
         self._busy = False
         if keep and self._transport is not None and not self._transport.is_closing():
             self.idle_since = self._loop.time()
@@ -167,6 +199,9 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._feeder is not None:
+            self._feeder.cancel()
+            self._feeder = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -220,7 +255,14 @@ class Connection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._writable.set()
         if not self._busy:
             self._pool.forget(self._origin, self)
         elif self.status and self._until_close and exc is None and not self._problem:

@@ -34,6 +34,7 @@ class Mcp(Adapter):
     """Forwards to the server of each key, and finds out whether it speaks MCP."""
 
     own_destination = True
+    ends_with_caller = True
 
     def destination(self, provider: Provider, fields: Mapping[str, Secret]) -> tuple[str, ...]:
         """Return the server's address; its query steers nothing but the server itself."""

@@ -12,7 +12,18 @@ from providers.readers import reader_for
 from providers.rules import Failure
 from providers.streams import BodyMeter, EventMeter, NoMeter
 
-__all__ = ["DEFAULT_OUTPUT_TOKENS", "Estimate", "Meter", "Usage", "estimate", "meter", "prepare", "told"]
+__all__ = [
+    "DEFAULT_OUTPUT_TOKENS",
+    "AnswerMeter",
+    "Estimate",
+    "Meter",
+    "NoMeter",
+    "Usage",
+    "estimate",
+    "meter",
+    "prepare",
+    "told",
+]
 
 
 class Meter(Protocol):

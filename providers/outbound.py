@@ -18,6 +18,7 @@ from requests.adapters import HTTPAdapter
 
 from digitalme.errors import ProviderUnavailable, SecurityViolation, ValidationTimeout
 from providers import http1
+from providers.adapter import Upload
 from providers.addresses import Target, is_public, target_of
 from providers.http1 import Connection, Origin, Pool
 from providers.registry import Provider
@@ -205,12 +206,18 @@ class Relay:
         self._pools = {}
 
     async def send(
-        self, provider: Provider, method: str, path_and_query: str, headers: dict[str, str], body: bytes
+        self,
+        provider: Provider,
+        method: str,
+        path_and_query: str,
+        headers: dict[str, str],
+        body: bytes,
+        upload: Upload | None = None,
     ) -> Answer:
         """Send one request and return its answer as soon as the head is there.
 
-        Raises ProviderUnavailable or SecurityViolation, without a cause. `path_and_query` begins with
-        a slash and goes out as it is.
+        Raises ProviderUnavailable or SecurityViolation, without a cause, and what reading the upload raises.
+        `path_and_query` begins with a slash and goes out as it is; an upload is the body in the place of `body`.
         """
         operator = provider.operator_upstream
         pool = self._pools.get(operator)
@@ -218,12 +225,18 @@ class Relay:
             raise RuntimeError("The relay is not started.")
         origin, prefix = _origin(provider.upstream, operator)
         try:
-            head = http1.head_of(method, prefix + path_and_query, origin.authority, headers, len(body))
+            length = len(body) if upload is None else upload.length
+            head = http1.head_of(method, prefix + path_and_query, origin.authority, headers, length)
         except http1.Refused as refusal:
             raise SecurityViolation(str(refusal)) from None
-        connection = pool.take(origin) or await self._connect(pool, origin, operator)
+        # An upload cannot be sent twice, so it is not given to a connection that may just be closing.
+        kept = pool.take(origin) if upload is None else None
+        connection = kept or await self._connect(pool, origin, operator)
         try:
-            await connection.send(head, body)
+            if upload is None:
+                await connection.send(head, body)
+            else:
+                await connection.send(head, b"", upload.pieces(), chunked=upload.length is None)
         except http1.Broken as broken:
             # The other side may have closed a kept connection just now. Only what is safe to repeat is
             # repeated: a call that was perhaps carried out must not be carried out twice.

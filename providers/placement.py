@@ -13,7 +13,6 @@ from providers import auth
 from providers.manifest import Auth, Inlet, Manifest
 from providers.secrets import Secret
 
-_IN_BODY = ("form", "json")
 _FORM = "application/x-www-form-urlencoded"
 _BOUNDARY = re.compile(r'multipart/form-data\b.*?;\s*boundary=(?:"([^"]{1,200})"|([^\s";]{1,200}))', re.IGNORECASE)
 _PART = re.compile(rb'^content-disposition:[^\r\n]*?[;\s]name="([^"\r\n]*)"', re.IGNORECASE | re.MULTILINE)
@@ -78,9 +77,14 @@ def take_from_body(manifest: Manifest, request: Incoming, looks: Looks) -> None:
             request.body = text.encode("latin-1")
 
 
-def in_body(manifest: Manifest) -> bool:
-    """Whether the access token may stand in the body."""
-    return any(inlet.place in _IN_BODY for inlet in manifest.inlets)
+def in_body(manifest: Manifest, content_type: str) -> bool:
+    """Whether the access token may stand in a body of this type."""
+    kind = content_type.lower()
+    return any(
+        (inlet.place == "json" and "json" in kind)
+        or (inlet.place == "form" and (kind.startswith(_FORM) or _boundary(content_type) != b""))
+        for inlet in manifest.inlets
+    )
 
 
 def _take_from_path(manifest: Manifest, request: Incoming, inlet: Inlet, looks: Looks) -> None:

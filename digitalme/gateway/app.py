@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -19,9 +18,11 @@ from apikeys import terms
 from digitalme.accounts import tokens
 from digitalme.database import uuid7
 from digitalme.errors import DigitalMeError, InvalidRequest, NotFound, Unauthenticated
-from digitalme.gateway import relay, tickets
+from digitalme.gateway import bodies, relay, tickets, upgrades
 from digitalme.gateway.admission import NOTHING, Admitted, Call
-from digitalme.gateway.relay import Progress, Request
+from digitalme.gateway.bodies import ClientLeft, Receive, Upload
+from digitalme.gateway.progress import Progress
+from digitalme.gateway.relay import Request
 from digitalme.gateway.runtime import Runtime
 from providers import metering, refusals, registry
 from providers.manifest import Inlet, Operation
@@ -31,15 +32,15 @@ from providers.registry import Provider
 
 log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 PREFIX = "/gateway/"
-MAX_BODY = 32 * 1024 * 1024
 MAX_TAG = 100
 LAST_WORD_SECONDS = 1
 NO_TOKEN = Unauthenticated(
     "There is no valid access token in this request. Put your dm_ token where the SDK's API key goes."
 )
+# A server repeats the request in its answer to TRACE, key included; CONNECT asks for a tunnel.
+_NEVER = frozenset({"TRACE", "TRACK", "CONNECT"})
 _UNSAFE_PATH = re.compile(r"(^|/)\.{1,2}(/|$)|\\|[\x00-\x1f\x7f]")
 
 
@@ -76,8 +77,11 @@ class GatewayApp:
         return await self._starting
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        runtime = await self._started()
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        if upgrades.asked_for(scope, headers):
+            await upgrades.refuse(scope, send)
+            return
+        runtime = await self._started()
         arrival = _arrive(scope, headers)
         if arrival.provider is not None and arrival.provider.manifest.inlets:
             await _look_further(arrival, arrival.provider, scope, headers, receive)
@@ -102,10 +106,12 @@ async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, rec
     runtime.begin(progress)
     try:
         work = relay.forward(progress, request, runtime.upstream, send, headers)
-        if admitted.call.estimate.stream:
-            await _until_client_leaves(work, receive)
+        if request.watched or admitted.call.estimate.stream:
+            await bodies.until_client_leaves(work, receive, request.upload)
         else:
             await work
+    except ClientLeft:
+        pass  # which is how a call counts that says nothing else
     except DigitalMeError as problem:
         progress.end("refused" if isinstance(problem, InvalidRequest) else "failed", problem.code.value)
         await _refuse(admitted.call, problem, send, headers)
@@ -131,31 +137,13 @@ async def _tell_revoked(
         progress.task.uncancel()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LAST_WORD_SECONDS):
+            if progress.passing:
+                return
             if progress.streaming:
                 event = relay.error_event(progress, reason)
                 await send({"type": "http.response.body", "body": event, "more_body": False})
             else:
                 await _refuse(progress.admitted.call, reason, send, headers)
-
-
-async def _until_client_leaves(work: Any, receive: Receive) -> None:
-    """Run the work, but stop it when the client disconnects: nobody reads on."""
-    pump = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_disconnected(receive))
-    try:
-        await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if pump.done():
-            pump.result()
-    finally:
-        watch.cancel()
-        if not pump.done():
-            pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 @dataclass(slots=True)
@@ -202,9 +190,9 @@ async def _look_further(
     kind = _text(headers, b"content-type")
     incoming = Incoming(path, query, kind)
     take_from_address(provider.manifest, incoming, tokens.looks_valid)
-    if in_body(provider.manifest) and scope["method"] not in ("GET", "HEAD"):
+    if in_body(provider.manifest, kind) and scope["method"] not in ("GET", "HEAD"):
         try:
-            incoming.body = await _body(headers, receive)
+            incoming.body = await bodies.whole(headers, receive)
             take_from_body(provider.manifest, incoming, tokens.looks_valid)
         except InvalidRequest as found:
             arrival.problem = found
@@ -232,12 +220,16 @@ async def _read(
     refused in one place, after the token told who is asking."""
     provider, operation = arrival.provider, None
     estimate, parsed, body, problem = NOTHING, None, arrival.body, arrival.problem
+    upload: Upload | None = None
     try:
         if provider is not None and problem is None:
             operation = _match(provider, scope["method"], arrival.path)
-            body = await _body(headers, receive) if body is None else body
+            if body is None and bodies.handed_on(provider, operation):
+                body, upload = await bodies.begun(headers, receive)
+            elif body is None:
+                body = await bodies.whole(headers, receive)
             if operation.dialect != "none":
-                parsed = _parse(body) if body or operation.dialect not in ("json", "jsonrpc") else {}
+                parsed = bodies.parsed(body) if body or operation.dialect not in ("json", "jsonrpc") else {}
                 operation = metering.told(operation, parsed)
                 estimate = metering.estimate(operation, parsed, len(body))
             else:
@@ -258,7 +250,17 @@ async def _read(
     )
     rewritten = provider is not None and (provider.manifest.rewrite is not None or provider.manifest.adapter)
     base = _site(scope["scheme"], _text(headers, b"host")) + PREFIX + call.place if rewritten else ""
-    return call, Request(scope["method"], arrival.target, scope["headers"], body or b"", parsed, arrival.came_in, base)
+    return call, Request(
+        method=scope["method"],
+        path_and_query=arrival.target,
+        headers=scope["headers"],
+        body=body or b"",
+        parsed=parsed,
+        came_in=arrival.came_in,
+        base=base,
+        upload=upload,
+        watched=provider is not None and operation is not None and bodies.watched(provider, operation),
+    )
 
 
 @lru_cache(maxsize=256)
@@ -283,7 +285,8 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
 
 
 def _match(provider: Provider, method: str, path: str) -> Operation:
-    operation = None if _UNSAFE_PATH.search(path) else provider.match(method, path)
+    safe = method not in _NEVER and not _UNSAFE_PATH.search(path)
+    operation = provider.match(method, path) if safe else None
     if operation is None:
         # Where keys stand in paths, a path that does not fit may hold one.
         named = "" if provider.manifest.prefixes else f" {path[:200]!r}"
@@ -300,36 +303,6 @@ def _upstream_path(scope: Scope, slug: str) -> str:
     query = scope["query_string"]
     rest = raw[start:].decode("ascii", "replace") or "/"
     return f"{rest}?{query.decode('latin-1')}" if query else rest
-
-
-async def _body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-    """Read the whole body. Raises InvalidRequest above MAX_BODY bytes."""
-    declared = headers.get(b"content-length", b"0")
-    if not declared.isdigit() or int(declared) > MAX_BODY:
-        raise InvalidRequest("The request's body is too large: this gateway takes up to 32 MiB.", limit=MAX_BODY)
-    message = await receive()
-    if not message.get("more_body"):
-        return message.get("body", b"")  # type: ignore[no-any-return]
-    pieces, size = [message.get("body", b"")], len(message.get("body", b""))
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequest("The client left before its request was complete.")
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if size > MAX_BODY:
-            raise InvalidRequest("The request's body is too large: this gateway takes up to 32 MiB.", limit=MAX_BODY)
-    return b"".join(pieces)
-
-
-def _parse(body: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("The request's body is not valid JSON.") from None
-    if not isinstance(parsed, dict):
-        raise InvalidRequest("The request's body must be a JSON object.")
-    return parsed
 
 
 @lru_cache(maxsize=1024)

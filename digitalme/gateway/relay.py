@@ -16,13 +16,14 @@ from apikeys.vault import CredentialUnreadable
 from digitalme.audit.actions import ActorKind
 from digitalme.errors import DigitalMeError, ProviderUnavailable
 from digitalme.gateway import tickets, unechoed
-from digitalme.gateway.admission import Admitted, Call
-from digitalme.gateway.settlement import Outcome
+from digitalme.gateway.admission import Call
+from digitalme.gateway.bodies import Upload
+from digitalme.gateway.progress import Progress
 from providers import adapters, auth, echoes, metering, refusals
 from providers.adapter import Adapter, Answer, Asked, Headers
 from providers.echoes import Guard
 from providers.manifest import Inlet
-from providers.metering import Meter, Usage
+from providers.metering import AnswerMeter, Meter, NoMeter
 from providers.outbound import Relay
 from providers.placement import Outgoing, place_in
 from providers.rewriting import Rewriter
@@ -30,7 +31,8 @@ from providers.secrets import Secret
 
 log = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-MAX_ANSWER = 64 * 1024 * 1024
+MAX_ANSWER = 64 * 1024 * 1024  # of one that is read before it goes on
+SMALL_ANSWER = 64 * 1024
 BROKE_OFF = "The provider broke the stream off. What arrived so far was counted."
 
 
@@ -39,7 +41,8 @@ class Request:
     """The caller's request as it came in, its access token cut out.
 
     `came_in` tells where the token stood, if not in a header; `base` is the address under which the caller
-    reaches the provider here, given only where answers may be rewritten.
+    reaches the provider here, given only where answers may be rewritten. `upload` is a body that is still coming
+    in, in the place of `body`. `watched` tells that the call ends when the caller leaves before its answer.
     """
 
     method: str
@@ -49,77 +52,8 @@ class Request:
     parsed: Mapping[str, Any] | None
     came_in: Inlet | None = None
     base: str = ""
-
-
-class Progress:
-    """How far a call has come; the settlement reads it on whatever way out the call takes."""
-
-    __slots__ = (
-        "admitted",
-        "delivering",
-        "ended",
-        "error_type",
-        "first_byte",
-        "http_status",
-        "meter",
-        "reached",
-        "revoked",
-        "started",
-        "status",
-        "streaming",
-        "task",
-    )
-
-    def __init__(self, admitted: Admitted) -> None:
-        self.admitted = admitted
-        self.started = time.perf_counter()
-        self.first_byte: float | None = None
-        self.meter: Meter | None = None
-        self.reached = False
-        self.delivering = self.streaming = self.ended = False
-        self.http_status: int | None = None
-        self.status = "aborted"
-        self.error_type = "client_gone"
-        self.task = asyncio.current_task()
-        self.revoked: DigitalMeError | None = None
-
-    def end(self, status: str, error_type: str = "") -> None:
-        """State how the call ended."""
-        self.status, self.error_type, self.ended = status, error_type, True
-
-    def revoke(self, reason: DigitalMeError) -> None:
-        """Have a call that still runs end now, its caller being told the reason."""
-        if self.task is not None and self.revoked is None and not self.ended:
-            self.revoked = reason
-            self.task.cancel()
-
-    def outcome(self) -> Outcome:
-        """Return what there is to settle. A client may leave as soon as it has read the end: it got all."""
-        if self.status == "aborted" and not self.revoked and self.meter is not None and self.meter.finished:
-            self.end("ok")
-        return Outcome(
-            admitted=self.admitted,
-            status=self.status,
-            reached=self.reached,
-            usage=self._usage(),
-            http_status=self.http_status,
-            error_type=self.error_type,
-            response_ms=_milliseconds(self.started, time.perf_counter()),
-            first_byte_ms=_milliseconds(self.started, self.first_byte) if self.first_byte else None,
-        )
-
-    def _usage(self) -> Usage | None:
-        """Return what was consumed. A call that failed before any of its answer was delivered consumed
-        nothing that could be counted; one that ended early consumed its prompt and what came of it."""
-        call = self.admitted.call
-        if not self.reached or call.operation is None or (self.status == "failed" and not self.delivering):
-            return None
-        meter = self.meter or metering.meter(call.operation, stream=call.estimate.stream, hide_usage=False, status=200)
-        return meter.usage(call.estimate)
-
-
-def _milliseconds(start: float, end: float) -> int:
-    return round((end - start) * 1000)
+    upload: Upload | None = None
+    watched: bool = False
 
 
 async def forward(progress: Progress, request: Request, upstream: Relay, send: Send, headers: Headers) -> None:
@@ -149,6 +83,8 @@ async def forward(progress: Progress, request: Request, upstream: Relay, send: S
         if _is_stream(answer):
             pieces, back = unechoed.stream(answer, back, guard)
             await _stream(progress, progress.meter, pieces, answer.status, back, send)
+        elif _may_pass(answer, progress.meter, rewriter):
+            await _pass_on(progress, answer, unechoed.passed(answer, guard), back, send, head=request.method == "HEAD")
         else:
             await _whole(progress, progress.meter, answer, back, send, rewriter, guard, head=request.method == "HEAD")
     finally:
@@ -171,7 +107,8 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
         return await _by_adapter(progress, adapter, request, prepared, upstream, fields), hide_usage, guard
     if prepared is not request.parsed:
         body = json.dumps(prepared, separators=(",", ":")).encode()
-    headers, path = auth.forwardable(request.headers), request.path_and_query
+    headers = auth.forwardable(request.headers, compressed=_unread(call))
+    path = request.path_and_query
     if admitted.key is None:
         auth.strip(call.provider.manifest, headers)
     elif call.provider.manifest.header_only:
@@ -183,7 +120,7 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     there, path = call.provider.at(path)
     progress.reached = True  # so that a call which ends while its answer is awaited is counted
     try:
-        answer = await upstream.send(there, request.method, path, headers, body)
+        answer = await upstream.send(there, request.method, path, headers, body, request.upload)
     except DigitalMeError as problem:
         progress.reached = _was_reached(problem)
         raise
@@ -210,6 +147,7 @@ async def _by_adapter(
         headers=auth.forwardable(request.headers),
         body=request.body,
         parsed=parsed,
+        upload=request.upload,
         wire=upstream,
         fields=fields,
         base=request.base,
@@ -254,7 +192,67 @@ def _rewriter(call: Call, request: Request) -> Rewriter | None:
 
 
 def _is_stream(answer: Answer) -> bool:
-    return any(name.lower() == b"content-type" and b"text/event-stream" in value for name, value in answer.headers)
+    return b"text/event-stream" in _header(answer, b"content-type")
+
+
+def _header(answer: Answer, wanted: bytes) -> bytes:
+    return next((value for name, value in answer.headers if name.lower() == wanted), b"")
+
+
+def _unread(call: Call) -> bool:
+    """Whether nothing in an answer to this call is looked at, so that it may come compressed."""
+    provider, operation = call.provider, call.operation
+    if provider is None or operation is None or operation.dialect != "none" or not provider.upstream:
+        return False
+    rules = provider.manifest
+    return not (rules.failures or operation.usage or operation.unit_price or (rules.rewrite and rules.rewrite.fields))
+
+
+def _may_pass(answer: Answer, meter: Meter, rewriter: Rewriter | None) -> bool:
+    """Whether an answer is passed on as it comes: one that is neither metered nor rewritten. Short ones are read
+    first all the same, so that one that breaks off is told as a failure."""
+    length, kind = _header(answer, b"content-length"), _header(answer, b"content-type").lower()
+    size = int(length) if length.isdigit() else None
+    if size is not None and size <= SMALL_ANSWER:
+        return False
+    if isinstance(meter, NoMeter):
+        beyond = size is not None and size > MAX_ANSWER  # a file: no answer with addresses in it is that long
+        return rewriter is None or b"json" not in kind or beyond
+    return isinstance(meter, AnswerMeter) and bool(kind) and b"json" not in kind and not kind.startswith(b"text/")
+
+
+async def _pass_on(
+    progress: Progress, answer: Answer, pieces: AsyncIterator[bytes], headers: Headers, send: Send, *, head: bool
+) -> None:
+    """Pass each piece on as it arrives. If it breaks off, so does the answer here: its end is left out, which the
+    server takes as an order to close the connection."""
+    length, bodiless = _header(answer, b"content-length"), head or answer.status in (204, 304)
+    left = int(length) if length.isdigit() and not bodiless else None
+    if length and (head or left is not None):
+        headers.append((b"content-length", length))
+    progress.passing, progress.delivering = True, answer.status < 400
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    try:
+        async for piece in pieces:
+            if progress.first_byte is None:
+                progress.first_byte = time.perf_counter()
+            if left is not None:
+                left -= len(piece)
+                if left < 0:
+                    break
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except DigitalMeError as problem:
+        progress.end("cut", problem.code.value)
+        return
+    if left:
+        progress.end("cut", "key_in_answer")  # taken out, so that the length that was told no longer holds
+        return
+    progress.passing = False
+    if answer.status >= 400:
+        progress.end("failed", f"http_{answer.status}")
+    else:
+        progress.end("ok")
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _stream(
@@ -324,7 +322,8 @@ async def _whole(
         progress.end("ok")
     if rewriter:
         body = rewriter.body(answer.headers, body)
-    if not head:
-        headers.append((b"content-length", b"%d" % len(body)))
+    length = _header(answer, b"content-length") if head else b"%d" % len(body)
+    if length:
+        headers.append((b"content-length", length))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -18,7 +18,7 @@ from digitalme.accounts import standing
 from digitalme.accounts.standing import Standing
 from digitalme.errors import DigitalMeError, KeyNotFound, ProviderUnavailable, Unauthenticated
 from digitalme.gateway.admission import TOKEN_PROBLEMS, Admitted
-from digitalme.gateway.relay import Progress
+from digitalme.gateway.progress import Progress
 from digitalme.statements import ask
 from quotas import ledger
 

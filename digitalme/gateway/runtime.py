@@ -17,7 +17,7 @@ from digitalme.errors import ProviderUnavailable
 from digitalme.gateway import booking, revocation, settlement
 from digitalme.gateway.admission import Admitted, Call, Owners
 from digitalme.gateway.batching import Batcher
-from digitalme.gateway.relay import Progress
+from digitalme.gateway.progress import Progress
 from digitalme.gateway.revocation import Facts, Question, Watch
 from digitalme.gateway.settlement import LastUse, Outcome
 from digitalme.gateway.transactions import Transactions

@@ -21,6 +21,37 @@ def stream(answer: Answer, headers: Headers, guard: Guard | None) -> tuple[Async
     return pieces, echoes.without_coding(headers) if coding else headers
 
 
+def passed(answer: Answer, guard: Guard | None) -> AsyncIterator[bytes]:
+    """Return the pieces of an answer of which nothing else is looked at. A compressed one stays compressed.
+
+    Raises ProviderUnavailable for a compression that cannot be looked into, and in the middle of a compressed
+    answer that has the secret.
+    """
+    if guard is None:
+        return answer.chunks()
+    coding = echoes.coding_of(answer.headers)
+    reader = echoes.reader_for(coding)
+    return _looked_through(answer, reader, guard) if coding else _guarded(answer, reader, guard)
+
+
+async def _looked_through(answer: Answer, reader: echoes.Reader, guard: Guard) -> AsyncIterator[bytes]:
+    """Hold the compressed pieces back for as long as what they hold may be the beginning of the secret."""
+    kept: list[bytes] = []
+    hits = guard.hits
+    async for chunk in answer.chunks():
+        for piece in reader.pieces(chunk):
+            guard.feed(piece)
+        if guard.hits != hits:
+            raise ProviderUnavailable("The provider's answer has the key in it, so it was broken off.")
+        kept.append(chunk)
+        if not guard.holds:
+            yield b"".join(kept)
+            kept.clear()
+    reader.end()
+    if kept:
+        yield b"".join(kept)
+
+
 async def _guarded(answer: Answer, reader: echoes.Reader, guard: Guard) -> AsyncIterator[bytes]:
     async for chunk in answer.chunks():
         for piece in reader.pieces(chunk):

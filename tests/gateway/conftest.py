@@ -27,6 +27,15 @@ from usage.models import UsageRecord
 
 START_SECONDS = 60
 EXAMPLES = ("mistral", "notion", "linear")
+# A key of one's own for each provider.
+KEYS = {
+    "slack": "xoxb-1234567890-1234567890-theirs",
+    "github": "ghp_theirs" + "a" * 30,
+    "clickup": "pk_12345678_THEIRS0123456789ABCD",
+    "telegram": "123456789:AAtheirs" + "b" * 27,
+    "twocaptcha": "0123456789abcdef0123456789abcdef",
+    "google": "ya29.theirs" + "c" * 30,
+}
 
 
 @dataclass(slots=True)
@@ -176,6 +185,14 @@ def person() -> Callable[[], Person]:
 @pytest.fixture
 def alice(person: Callable[[], Person]) -> Person:
     return person()
+
+
+@pytest.fixture
+def ann(alice: Person) -> Person:
+    """Somebody with a key of her own for each provider."""
+    for slug, key in KEYS.items():
+        command("set_key", slug, "--user", alice.user.email, stdin=key)
+    return alice
 
 
 @pytest.fixture

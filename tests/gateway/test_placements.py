@@ -9,28 +9,12 @@ import requests
 
 from digitalme.gateway import tickets
 from tests.fakes import FakeProvider, Manner, Reply, Seen
-from tests.gateway.conftest import Person, WebProcess, command, until
+from tests.gateway.conftest import KEYS, Person, WebProcess, command, until
 
 # The web process is another one: what it is to see must be committed.
 pytestmark = pytest.mark.django_db(transaction=True)
 
-KEYS = {
-    "slack": "xoxb-1234567890-1234567890-theirs",
-    "github": "ghp_theirs" + "a" * 30,
-    "clickup": "pk_12345678_THEIRS0123456789ABCD",
-    "telegram": "123456789:AAtheirs" + "b" * 27,
-    "twocaptcha": "0123456789abcdef0123456789abcdef",
-    "google": "ya29.theirs" + "c" * 30,
-}
 HEADERS = ("authorization", "x-api-key", "x-goog-api-key")
-
-
-@pytest.fixture
-def ann(alice: Person) -> Person:
-    """Somebody with a key of her own for each provider."""
-    for slug, key in KEYS.items():
-        command("set_key", slug, "--user", alice.user.email, stdin=key)
-    return alice
 
 
 def replying(provider: FakeProvider, value: Any, status: int = 200, **headers: str) -> None:

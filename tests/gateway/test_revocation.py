@@ -29,7 +29,7 @@ from digitalme.accounts.standing import Standing
 from digitalme.database import uuid7
 from digitalme.gateway import booking, revocation
 from digitalme.gateway.admission import Admitted, Call, Owners
-from digitalme.gateway.relay import Progress
+from digitalme.gateway.progress import Progress
 from digitalme.gateway.revocation import Facts, Question, Watch
 from digitalme.statements import carry_out
 from providers import registry
