@@ -97,6 +97,17 @@ class Card:
         return f"?label={self.label}" if self.label else ""
 
     @property
+    def path(self) -> str:
+        """Where the gateway has it."""
+        return "/".join(filter(None, ("/gateway", self.provider.slug, self.label)))
+
+    @property
+    def goes_to(self) -> str:
+        """The places that the key names for itself, if it does."""
+        own = self.credential is not None and adapters.own_destination(self.provider)
+        return ", ".join(self.credential.destination) if self.credential and own else ""
+
+    @property
     def last_day(self) -> date | None:
         """The last day of the key's life."""
         return last_day(self.credential) if self.credential else None

@@ -2,12 +2,11 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from pytest_socket import SocketConnectBlockedError
 
 from digitalme.errors import DigitalMeError, ProviderUnavailable, SecurityViolation, ValidationTimeout
 from providers import addresses, auth, outbound, registry
@@ -16,11 +15,9 @@ from providers.registry import Provider
 from providers.secrets import Secret
 from tests.address_forms import ATTACKS, LEADS_INSIDE, OTHER_PUBLIC, PUBLIC
 from tests.fakes import FakeProvider, Manner
+from tests.providers.conftest import BLOCKED, Resolver
 
 KEY = "sk-ant-api03-canary" + "b" * 30
-# What pytest-socket raises where a connection beyond loopback is tried; it warns first.
-BLOCKED = (SocketConnectBlockedError, UserWarning)
-Resolver = Callable[[dict[str, list[list[str]]]], dict[str, int]]
 
 
 @pytest.fixture(scope="module")
@@ -32,46 +29,6 @@ def fake() -> Iterator[FakeProvider]:
 @pytest.fixture(autouse=True)
 def _afresh(fake: FakeProvider) -> None:
     fake.reset()
-
-
-@pytest.fixture
-async def relay() -> AsyncIterator[Relay]:
-    one = Relay()
-    await one.start()
-    yield one
-    await one.close()
-
-
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    """Return a function that sets what names resolve to, lookup by lookup; it returns the count of
-    lookups. Literal addresses resolve as ever, and anything else does not resolve."""
-    real = socket.getaddrinfo
-    answers: dict[str, list[list[str]]] = {}
-    asked: dict[str, int] = {}
-
-    def getaddrinfo(host: Any, port: Any, *args: Any, **more: Any) -> Any:
-        name = host.decode() if isinstance(host, bytes) else str(host)
-        if name not in answers:
-            if name.replace(".", "").isdigit() or ":" in name:
-                return real(host, port, *args, **more)
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        turn = asked[name] = asked.get(name, 0) + 1
-        found = answers[name][min(turn, len(answers[name])) - 1]
-        return [
-            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (one, int(port), 0, 0))
-            if ":" in one
-            else (socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, int(port)))
-            for one in found
-        ]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-
-    def use(given: dict[str, list[list[str]]]) -> dict[str, int]:
-        answers.update(given)
-        return asked
-
-    return use
 
 
 def at(url: str, *, operator: bool = False, slug: str = "anthropic") -> Provider:
