@@ -1,11 +1,15 @@
 """Addresses that people enter with a key: public and https, or named by the operator."""
 
+import json
 from typing import Any
 
 import pytest
 
 from digitalme.errors import SecurityViolation
+from providers import definitions, manifest
 from providers.addresses import OwnAddress, own_address
+from providers.manifest import ManifestProblem
+from tests import several
 from tests.address_forms import ATTACKS
 
 
@@ -85,3 +89,18 @@ def test_what_the_operator_did_not_name_stays_closed(url: str, settings: Any) ->
     settings.DIGITALME_PRIVATE_HOSTS = frozenset({"127.0.0.1:9"})
     with pytest.raises(SecurityViolation):
         own_address(url)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("url", ATTACKS)
+def test_no_form_of_address_is_a_providers(url: str) -> None:
+    """Neither with the path that a definition must not have, nor without; a name must be public when it is called."""
+    for place in {url, url.removesuffix("/")}:
+        definition = several.NOTES.replace('"https://notes.example.com"', json.dumps(place))
+        assert definition != several.NOTES
+        with pytest.raises(ManifestProblem):
+            definitions.checked(definition)
+
+
+def test_an_address_that_is_a_providers_passes() -> None:
+    assert manifest.read(several.NOTES, "notes").origins == ("https://notes.example.com",)
