@@ -132,6 +132,9 @@ def test_tools_are_listed_and_called(
     begun = ("server/discover", "", "ok") if mode == "auto" else ("initialize", "", "ok")
     until(lambda: names(alice) >= {begun, ("tools/list", "", "ok"), ("tools/call", "add", "ok")})
     assert {one.cost for one in alice.records()} == {0}
+    charged = {one.operation: one.charged_requests for one in alice.records()}
+    assert charged["tools/call"] == charged["tools/list"] == charged[begun[0]] == 1
+    assert not any(charged.get(aside) for aside in ("notifications/initialized", "end session"))
 
 
 def test_a_session_is_ended_at_the_server(web: WebProcess, toolboxes: dict[str, str], alice: Person) -> None:
@@ -152,6 +155,18 @@ def test_a_session_is_ended_at_the_server(web: WebProcess, toolboxes: dict[str, 
         assert http.post(web.gateway("mcp"), json=ping, headers=of_it).status_code == 200
         assert http.delete(web.gateway("mcp"), headers=of_it).status_code == 200
         assert http.post(web.gateway("mcp"), json=ping, headers=of_it).status_code == 404
+
+
+def test_a_stream_ends_with_the_caller_who_listens(web: WebProcess, toolboxes: dict[str, str], alice: Person) -> None:
+    connect(alice, toolboxes["sse"])
+    with (
+        httpx2.Client(headers=alice.headers, timeout=30) as http,
+        http.stream("GET", web.gateway("mcp"), headers={"accept": "text/event-stream"}) as answer,
+    ):
+        assert next(answer.iter_text()).startswith("event: endpoint")
+        assert alice.records() == [], "it goes on"
+    record = alice.record("ok")
+    assert (record.operation, record.charged_requests) == ("listen", 1)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
