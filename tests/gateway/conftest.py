@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -107,8 +109,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def web_process(upstream: str, application: str = "digitalme.asgi:application", **more: str) -> Iterator[WebProcess]:
-    """Run one web process on the test database until the block ends."""
+def web_process(
+    upstream: str, application: str = "digitalme.asgi:application", *, tls: Path | None = None, **more: str
+) -> Iterator[WebProcess]:
+    """Run one web process on the test database until the block ends; with `tls`, a file with a key and its
+    certificate, it speaks https alone."""
     port = free_port()
     environment = {
         **os.environ,
@@ -121,10 +126,12 @@ def web_process(upstream: str, application: str = "digitalme.asgi:application", 
     }
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port)]
     command += ["--no-access-log", "--timeout-graceful-shutdown", "1"]
+    if tls:
+        command += ["--ssl-keyfile", str(tls), "--ssl-certfile", str(tls)]
     process = subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, stderr=subprocess.PIPE)
-    web = WebProcess(f"http://127.0.0.1:{port}", process)
+    web = WebProcess(f"{'https' if tls else 'http'}://127.0.0.1:{port}", process)
     try:
-        _wait_until_alive(web)
+        _wait_until_alive(web, tls)
         yield web
     finally:
         if process.poll() is None:
@@ -133,10 +140,11 @@ def web_process(upstream: str, application: str = "digitalme.asgi:application", 
             process.stderr.close()
 
 
-def _wait_until_alive(web: WebProcess) -> None:
+def _wait_until_alive(web: WebProcess, tls: Path | None) -> None:
+    context = ssl.create_default_context(cafile=tls) if tls else None
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and web.process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{web.url}/healthz", timeout=2):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{web.url}/healthz", timeout=2, context=context):
             return
         time.sleep(0.05)
     raise AssertionError("The web process does not answer.")
