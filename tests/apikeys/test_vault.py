@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from apikeys import keyring, vault
 from apikeys.vault import Context, CredentialUnreadable, DerivedKeys
 from digitalme.errors import DecryptionFailed, ErrorCode
+from digitalme.material import UnusableKey
 from providers.secrets import Secret
 
 SALT = os.urandom(32)
@@ -315,3 +316,14 @@ def test_what_the_documentation_says_of_sizes_and_times_stands() -> None:
     assert (vault.ROUNDS, vault.KEY_BYTES, vault.SALT_BYTES) == ({1: 100_000}, 32, 32)
     assert (vault.CACHED_OWNERS, vault.IDLE_SECONDS, vault.HARD_SECONDS) == (1_000, 300, 900)
     assert 2 * (os.cpu_count() or 1) == vault.MAX_DERIVATIONS
+
+
+def test_nothing_is_sealed_by_a_master_that_is_not_here() -> None:
+    with pytest.raises(UnusableKey, match="'k9'"):
+        vault.seal(SECRET, CONTEXT, SALT, "k9")
+    assert vault.key_id_of(vault.seal(SECRET, CONTEXT, SALT, "test")) == "test"
+
+
+def test_a_blob_that_is_cut_down_to_its_header_has_no_master() -> None:
+    assert [vault.key_id_of(BLOB[:length]) for length in (0, 3, 4, HEADER, HEADER + 27)] == [""] * 5
+    assert vault.key_id_of(BLOB[: HEADER + 28]) == "test"
