@@ -24,6 +24,23 @@ PASSWORD = "correct horse battery staple"
 registry._due = math.inf  # modules that ask for providers while tests are collected have no database
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Beside a run on SQLite, leave out what would only be done once more: tests that use neither the
+    database nor the cache of the settings."""
+    if not os.environ.get("TESTS_BESIDE_SQLITE"):
+        return
+    once = [item for item in items if _would_be_the_same(item)]
+    config.hook.pytest_deselected(items=once)
+    items[:] = [item for item in items if item not in set(once)]
+
+
+def _would_be_the_same(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if item.get_closest_marker("django_db") or fixtures & {"db", "transactional_db", "client"}:
+        return False
+    return not item.nodeid.startswith(("tests/web/", "tests/api/", "tests/test_"))
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Let tests empty the audit trail between them, which the database refuses to everybody else; at the

@@ -54,6 +54,8 @@ def on_servers(arguments: list[str], output: IO[str] | None = None) -> int:
             "DATABASE_URL": stack.enter_context(servers.postgres()),
             "REDIS_URL": stack.enter_context(servers.redis()),
         }
+        if output is not None:
+            variables["TESTS_BESIDE_SQLITE"] = "1"
         return _pytest(arguments, variables, output)
 
 

@@ -24,7 +24,7 @@ from digitalme.accounts import roles
 from digitalme.accounts.models import User
 from digitalme.celery import app as celery
 from digitalme.errors import DigitalMeError
-from digitalme.gateway import admission
+from digitalme.gateway import booking
 from providers import registry, validation
 from providers.registry import Provider
 from providers.secrets import Secret
@@ -35,7 +35,8 @@ from tests.gateway.conftest import Person, command
 from tests.gateway.in_process import InProcess, started
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PROVIDERS = [one for one in registry.all_providers() if one.needs_key]
+# One server can play all but those that code of our own answers for, at addresses that their keys name.
+PROVIDERS = [one for one in registry.all_providers() if one.needs_key and not one.manifest.adapter]
 MANNERS = {
     "as documented": Manner(),
     "unauthorised": Manner(
@@ -134,7 +135,7 @@ def test_no_call_through_the_gateway_leaves_a_key_behind(
                 await crowd(gateway, share)
             provider.manner = Manner()
             with monkeypatch.context() as patch:
-                patch.setattr(admission, "admit", unreachable)
+                patch.setattr(booking, "book", unreachable)
                 await crowd(gateway, 20)
             settings.DIGITALME_UPSTREAMS = {one.slug: f"http://127.0.0.1:{unused_port}" for one in PROVIDERS}
             await crowd(gateway, CALLS - done)

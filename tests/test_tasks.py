@@ -20,6 +20,7 @@ from kombu.exceptions import ContentDisallowed
 from kombu.serialization import loads
 
 from digitalme.celery import app
+from tests.gateway.conftest import database_url
 from tests.test_architecture import modules
 
 PRODUCT = modules()
@@ -62,7 +63,7 @@ def worker(folder: Path) -> Iterator[Path]:
     """A worker on the broker in this folder, as `make run` starts one; yields where it writes its log."""
     log = folder / "log"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "DIGITALME_VAR_DIR": str(folder)}
-    environment["REDIS_URL"] = environment["DATABASE_URL"] = ""
+    environment |= {"REDIS_URL": "", "DATABASE_URL": database_url()}
     command = [sys.executable, "-m", "celery", "-A", "digitalme", "worker", "--pool", "solo", "--without-mingle"]
     with log.open("wb") as written:
         process = subprocess.Popen([*command, "--without-gossip"], env=environment, stdout=written, stderr=written)
@@ -87,6 +88,7 @@ def wait_for(log: Path, *words: str) -> str:
     raise AssertionError(log.read_text(errors="replace"))
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_worker_refuses_pickles_and_drops_what_it_does_not_know(tmp_path: Path) -> None:
     mark, broker = tmp_path / "was-here", tmp_path / "broker"
     broker.mkdir()

@@ -32,7 +32,7 @@ def test_a_problem_has_all_its_parts(alice_program: Client) -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["", "nothing/", "keys", "usage/records/not-an-id/", f"keys/{CANARY}/x/", "%00/"])
+@pytest.mark.parametrize("path", ["", "nothing/", "keys", "usage/records/not-an-id/", f"keys/{CANARY}/x/y/z/", "%00/"])
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
 def test_an_unknown_address_is_a_problem_too(alice_program: Client, method: str, path: str) -> None:
     response = getattr(alice_program, method)(f"/api/v1/{path}")

@@ -294,7 +294,7 @@ def test_a_backup_overwrites_nothing(here: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_is_not_empty_is_not_replaced_unasked(here: Path, alice: User) -> None:
+def test_a_database_that_is_not_empty_is_not_replaced_unasked(alice: User, here: Path) -> None:
     assert "not empty" in refusal("restore", str(here))
 
 
