@@ -85,7 +85,7 @@ def set_key(
     """
     terms.check_label(provider, label)
     if owner.kind == "system" and adapters.own_destination(provider):
-        raise InvalidRequest(f"A {provider.name} is a user's or a team's own; the house has none.")
+        raise InvalidRequest(f"Keys of {provider.name} are a user's or a team's own; the house has none.")
     agreed = Terms(display_name, expires_at, rotate_by)
     terms.check(agreed, now=timezone.now())
     kept, sealed_for = _kept(owner, provider, label, fields) if keep else ({}, ())
@@ -138,7 +138,7 @@ def checked(
         if not field.required and not fields.get(field.name, "").strip():
             continue
         try:
-            value = auth.clean_key(fields.get(field.name, ""))
+            value = auth.clean(field, fields.get(field.name, ""))
             auth.check_format(field, value)
         except InvalidKeyFormat as error:
             raise InvalidKeyFormat(error.message, **{**error.data, "field": field.name}) from None

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from providers import auth, mcp, sandbox
+from providers import auth, mail, mcp, sandbox
 from providers.adapter import Adapter
 from providers.registry import Provider
 from providers.secrets import Secret
 
-_ADAPTERS: Mapping[str, Adapter] = {"mcp": mcp.Mcp(), "sandbox": sandbox.Sandbox()}
+_ADAPTERS: Mapping[str, Adapter] = {"mail": mail.Mail(), "mcp": mcp.Mcp(), "sandbox": sandbox.Sandbox()}
 
 
 def of(provider: Provider) -> Adapter | None:

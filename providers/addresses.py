@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import parse_qsl, urlsplit
@@ -141,9 +142,29 @@ def target_of(url: str, operator: bool) -> Target:
     port = port if port is not None else _PORTS[parts.scheme]
     if not operator and port != 443:
         raise SecurityViolation("Only port 443 is allowed.")
-    ip = _literal(host)
-    if "[" in parts.netloc and not isinstance(ip, ipaddress.IPv6Address):
+    literal = _check_host(host, operator)
+    if "[" in parts.netloc and ":" not in host:
         raise SecurityViolation("The address names no valid host.")
+    return Target(parts.scheme, host, port, literal)
+
+
+def own_host(host: str, port: int, ports: Collection[int]) -> bool:
+    """Check a host of a user's own, in small letters, for a protocol other than HTTP, and return whether the
+    operator lets it be private. Raises SecurityViolation unless it may be reached.
+
+    A public host on one of the `ports`, or one that DIGITALME_PRIVATE_HOSTS names, on any.
+    """
+    named = _bracketed(host)
+    private = bool({named, f"{named}:{port}"} & settings.DIGITALME_PRIVATE_HOSTS)
+    _check_host(host, private)
+    if not private and port not in ports:
+        raise SecurityViolation(f"Only these ports are allowed: {', '.join(map(str, sorted(ports)))}.")
+    return private
+
+
+def _check_host(host: str, operator: bool) -> bool:
+    """Return whether a host is an IP address. Raises SecurityViolation for one that is none, or leads inside."""
+    ip = _literal(host)
     if ip is None and not _HOST.fullmatch(host):
         raise SecurityViolation("The address names no valid host.")
     if ip is None and _NUMBER.fullmatch(host.rpartition(".")[2]):
@@ -151,7 +172,7 @@ def target_of(url: str, operator: bool) -> Target:
         raise SecurityViolation("The address names no valid host.")
     if ip is not None and not operator and not is_public(ip):
         raise SecurityViolation("The address is not on the public internet.")
-    return Target(parts.scheme, host, port, ip is not None)
+    return ip is not None
 
 
 def _literal(host: str) -> IPAddress | None:

@@ -11,6 +11,8 @@ from providers.secrets import Secret
 
 MAX_KEY_LENGTH = 8192
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
+# Control characters, and half a surrogate pair, which cannot be encoded.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # Hop by hop (RFC 9110, 7.6.1), and what the connection sets by itself.
 _HOP = frozenset(
@@ -168,9 +170,24 @@ def clean_key(value: str) -> str:
     return value
 
 
+def clean(field: Field, value: str) -> str:
+    """Return what was entered into a field without surrounding white space. Raises InvalidKeyFormat, whose
+    message never has the value."""
+    if not field.free:
+        return clean_key(value)
+    value = value.strip()
+    if not value:
+        raise InvalidKeyFormat(f"The {field.label} is empty. Enter it again.")
+    if len(value) > MAX_KEY_LENGTH or _CONTROL.search(value):
+        raise InvalidKeyFormat(
+            f"The {field.label} has a line break or another character that cannot be, or is too long."
+        )
+    return value
+
+
 def check_format(field: Field, value: str) -> None:
     """Raise InvalidKeyFormat, without the value, unless it looks like what this field wants."""
-    if not re.fullmatch(field.pattern, clean_key(value)):
+    if not re.fullmatch(field.pattern, clean(field, value)):
         example = f" (such as {field.example})" if field.example else ""
         raise InvalidKeyFormat(f"This is not a valid {field.label}{example}. {field.help}".rstrip(), field=field.name)
 

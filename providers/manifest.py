@@ -39,6 +39,7 @@ class Field:
     example: str
     help: str
     required: bool = True
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -144,6 +144,41 @@ def _as_it_comes(answer: requests.Response) -> Iterator[bytes]:
         yield piece
 
 
+# --- A line for protocols other than HTTP -----------------------------------------------------
+
+
+def connect(host: str, port: int, *, operator: bool, timeout: float) -> socket.socket:
+    """Return a TCP connection to a checked address of a host that `addresses.own_host` let through.
+
+    Blocking, for `timeout` seconds at most, besides the resolver's own. Raises SecurityViolation,
+    ProviderUnavailable (its reason being "connect") and ValidationTimeout, without a cause.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise ProviderUnavailable(f"The host name {host} cannot be resolved.", reason="connect") from None
+    for _, address in _checked(list(answers), operator):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            return socket.create_connection((address, port), timeout=left)
+        except OSError:
+            continue
+    if time.monotonic() >= deadline:
+        raise ValidationTimeout(f"{host} did not answer on port {port} in time.")
+    raise ProviderUnavailable(f"{host} cannot be reached on port {port}.", reason="connect")
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """Return what certificates are verified with: those of the system, and the usual public ones."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
 # --- The gateway's calls, streamed --------------------------------------------------------------
 
 
@@ -192,8 +227,7 @@ class Relay:
 
     def __init__(self) -> None:
         self._pools: dict[bool, Pool] = {}
-        self._context = ssl.create_default_context()
-        self._context.load_verify_locations(certifi.where())
+        self._context = tls()
 
     async def start(self) -> None:
         """Open; to be called within the event loop that will send."""

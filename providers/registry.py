@@ -16,7 +16,19 @@ from providers.manifest import ErrorShape, Manifest, Operation
 
 CHECK_SECONDS = 1.0  # how long an installed provider may take to be seen
 CATALOG = Path(__file__).parent / "catalog"
-BUILT_IN = ("anthropic", "openai", "mcp", "slack", "github", "clickup", "telegram", "google", "twocaptcha", "sandbox")
+BUILT_IN = (
+    "anthropic",
+    "openai",
+    "mcp",
+    "slack",
+    "github",
+    "clickup",
+    "telegram",
+    "google",
+    "twocaptcha",
+    "email",
+    "sandbox",
+)
 
 
 @dataclass(frozen=True)

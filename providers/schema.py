@@ -21,10 +21,7 @@ PLACES = ("bearer", "token", "header", "query", "form", "json", "path", "none")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CATEGORIES = ("valid", "limited", "malformed", "invalid", "expired", "quota", "rate_limited", "unavailable", "timeout")
 CHECK_METHODS = ("GET", "POST")
-ADAPTERS = (
-    "mcp",
-    "sandbox",
-)
+ADAPTERS = ("mail", "mcp", "sandbox")
 
 _HEADER = r"[a-z0-9-]{1,64}"
 _PARAMETER = r"[A-Za-z0-9_.-]{1,64}"
@@ -53,6 +50,7 @@ FIELD = {
     "label": Key("text", "What the form calls it.", required=True, most=64, pattern=ONE_LINE),
     "secret": Key("flag", "Whether it is hidden while it is typed.", default=True),
     "required": Key("flag", "Whether it must be filled in.", default=True),
+    "free": Key("flag", "Whether it may have spaces and letters beyond ASCII, as passwords do.", default=False),
     "pattern": Key("text", "A regular expression (Python's) that a value must match whole.", required=True, most=500),
     "example": Key("text", "What a value begins like.", default="", most=100, pattern=ONE_LINE),
     "help": Key("text", "A sentence beside the field.", default="", most=300, pattern=ONE_LINE),

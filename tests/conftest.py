@@ -15,10 +15,11 @@ from pytest_django import DjangoDbBlocker
 from apikeys import keyring
 from digitalme.accounts.models import Membership, Team, User
 from digitalme.audit import triggers
-from providers import registry
+from providers import outbound, registry
 from providers.installed import Catalogue
 from providers.registry import Provider
-from tests import servers, several
+from tests import mailboxes, servers, several
+from tests.mailboxes import Authority, Inbox, smtp_server
 
 PASSWORD = "correct horse battery staple"
 registry._due = math.inf  # modules that ask for providers while tests are collected have no database
@@ -165,3 +166,42 @@ def redis_url() -> Iterator[str]:
         pytest.skip(reason)
     with servers.redis() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs the certificates of mail servers on loopback."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def _smtp(authority: Authority) -> Iterator[Inbox]:
+    """An SMTP server with STARTTLS for all tests; take `inbox`, which begins empty in each."""
+    with smtp_server(servers.free_port(), authority.certificate("localhost")) as inbox:
+        yield inbox
+
+
+@pytest.fixture
+def inbox(_smtp: Inbox) -> Inbox:
+    """An SMTP server with STARTTLS, and what it got."""
+    _smtp.reset()
+    return _smtp
+
+
+@pytest.fixture(scope="session")
+def dovecot(authority: Authority) -> Iterator[servers.Dovecot]:
+    """An IMAP server with a mailbox; skipped where none is installed."""
+    if reason := servers.dovecot_missing():
+        pytest.skip(reason)
+    with servers.dovecot(authority.certificate("localhost"), mailboxes.PEOPLE) as running:
+        yield running
+
+
+@pytest.fixture
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
+    """Mail servers on loopback are the operator's, and their certificates are good."""
+    settings.DIGITALME_PRIVATE_HOSTS = frozenset({"localhost"})
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    outbound.tls.cache_clear()
+    yield
+    outbound.tls.cache_clear()

@@ -1,4 +1,4 @@
-"""Throw-away PostgreSQL and Redis servers on loopback, from the installed programs."""
+"""Throw-away PostgreSQL, Redis and Dovecot servers on loopback, from the installed programs."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ def postgres_missing() -> str | None:
 def redis_missing() -> str | None:
     """Return why no Redis server can be started, or None if one can."""
     return None if shutil.which("redis-server") else "Redis is not installed"
+
+
+def dovecot_missing() -> str | None:
+    """Return why no Dovecot server can be started, or None if one can."""
+    return None if _dovecot_program() and Path("/usr/lib/dovecot/imap").exists() else "Dovecot is not installed"
+
+
+def _dovecot_program() -> str | None:
+    return shutil.which("dovecot") or next((one for one in ("/usr/sbin/dovecot",) if Path(one).exists()), None)
 
 
 def chromium() -> str | None:
@@ -183,3 +193,76 @@ def redis() -> Iterator[str]:
         arguments = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         with _running(arguments, folder, port):
             yield f"redis://127.0.0.1:{port}/0"
+
+
+@dataclass(frozen=True)
+class Dovecot:
+    """An IMAP server on loopback: TLS at once on one port, STARTTLS on the other."""
+
+    tls_port: int
+    starttls_port: int
+
+
+@contextlib.contextmanager
+def dovecot(certificate: Path, people: dict[str, str]) -> Iterator[Dovecot]:
+    """Run a Dovecot server for these people, each with a password.
+
+    `certificate` is a file in PEM with chain and private key.
+    """
+    program, ports = _dovecot_program(), Dovecot(free_port(), free_port())
+    if not program:
+        raise RuntimeError("Dovecot is not installed")
+    root, me = os.geteuid() == 0, pwd.getpwuid(os.geteuid())
+    keeper = pwd.getpwnam("nobody") if root else me
+    with _folder({}) as folder:
+        folder.chmod(0o755)
+        mail = folder / "mail"
+        mail.mkdir()
+        os.chown(mail, keeper.pw_uid, keeper.pw_gid)
+        (folder / "passwd").write_text("".join(f"{name}:{{PLAIN}}{word}\n" for name, word in people.items()))
+        (folder / "key.pem").write_bytes(certificate.read_bytes())
+        chosen = {
+            "protocols": "imap",
+            "base_dir": f"{folder}/run",
+            "state_dir": f"{folder}/state",
+            "log_path": f"{folder}/dovecot.log",
+            "listen": "127.0.0.1",
+            "ssl": "required",
+            "ssl_cert": f"<{folder}/key.pem",
+            "ssl_key": f"<{folder}/key.pem",
+            "auth_mechanisms": "plain login",
+            "auth_failure_delay": "0",
+            "mail_location": f"maildir:{mail}/%u",
+            "mail_uid": str(keeper.pw_uid),
+            "mail_gid": str(keeper.pw_gid),
+            "first_valid_uid": "1",
+            "first_valid_gid": "1",
+            **({} if root else dict.fromkeys(("default_internal_user", "default_login_user"), me.pw_name)),
+        }
+        blocks = f"""
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {folder}/passwd
+}}
+userdb {{
+  driver = static
+  args = uid={keeper.pw_uid} gid={keeper.pw_gid} home={mail}/%u
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {ports.starttls_port}
+  }}
+  inet_listener imaps {{
+    port = {ports.tls_port}
+    ssl = yes
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+"""
+        config = folder / "dovecot.conf"
+        config.write_text("".join(f"{name} = {value}\n" for name, value in chosen.items()) + blocks)
+        with _running([program, "-F", "-c", str(config)], folder, ports.tls_port):
+            yield ports
