@@ -124,7 +124,7 @@ def test_no_call_through_the_gateway_leaves_a_key_behind(
         for first in range(0, count, 50):
             await asyncio.gather(*(ask(gateway, number) for number in range(first, min(first + 50, count))))
 
-    def unreachable(*parts: Any) -> Any:
+    def unreachable(*parts: Any, **named: Any) -> Any:
         raise OperationalError("the database is gone")
 
     async def everything() -> None:
