@@ -203,9 +203,10 @@ def _sealed(credential: Credential, field: str, secret: Secret) -> str:
 
 
 def hint(secret: Secret) -> str:
-    """Return the last four characters of a long key; of a short one, which may be a password, nothing."""
+    """Return the last four characters of a long key; of a short one, which may be a password, nothing, and nothing
+    of a file, which ends as all of them do."""
     value = secret.reveal()
-    return value[-HINT_LENGTH:] if len(value) >= MIN_LENGTH_FOR_HINT else ""
+    return value[-HINT_LENGTH:] if len(value) >= MIN_LENGTH_FOR_HINT and not value.startswith("{") else ""
 
 
 @transaction.atomic

@@ -21,6 +21,9 @@ class Agreement:
         self._whole()
         for place, one in enumerate(self.given["fields"]):
             self._pattern(("fields", place, "pattern"), one["pattern"])
+            self._kind(("fields", place), one)
+        for place, one in enumerate(self.given["hosts"]):
+            self._host(("hosts", place), one)
         for place, one in enumerate(self.given["auth"]):
             self._auth(("auth", place), one)
         for place, one in enumerate(self.given["operations"]):
@@ -52,6 +55,22 @@ class Agreement:
             self.refuse(("rewrite", "tickets"), "must be among 'fields'.")
         if "path" in given["accepts_token_in"] and not any(one["place"] == "path" for one in given["auth"]):
             self.refuse(("accepts_token_in",), "names 'path', so 'auth' must have that place too.")
+
+    def _kind(self, path: shape.Path, one: Mapping[str, Any]) -> None:
+        signs = one["kind"] != "key"
+        if signs != bool(one["gives"]) or one["gives"] == one["name"]:
+            self.refuse((*path, "gives"), "must name another field if and only if the kind is a service account.")
+        if one["gives"] and one["gives"] not in self.fields:
+            self.refuse((*path, "gives"), "must name one of the fields.")
+        if signs and not one["secret"]:
+            self.refuse((*path, "secret"), "must be true for a service account.")
+
+    def _host(self, path: shape.Path, one: Mapping[str, Any]) -> None:
+        wild = "*" in one["prefix"] or "*" in one["base_url"]
+        if wild and one["base_url"] != f"https://{one['prefix'][1:]}":
+            self.refuse((*path, "base_url"), "must be https:// and what the prefix says, where one has a star.")
+        if wild and not one["strip"]:
+            self.refuse((*path, "strip"), "must be true where the path begins with the host.")
 
     def _pattern(self, path: shape.Path, pattern: str) -> None:
         try:

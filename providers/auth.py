@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from digitalme.errors import InvalidKeyFormat
+from providers import google
 from providers.manifest import Auth, Field, Inlet, Manifest
 from providers.operations import fits
 from providers.secrets import Secret
@@ -173,6 +174,8 @@ def clean_key(value: str) -> str:
 def clean(field: Field, value: str) -> str:
     """Return what was entered into a field without surrounding white space. Raises InvalidKeyFormat, whose
     message never has the value."""
+    if field.kind == "google_service_account" and value.strip():
+        return clean_key(google.compact(value))
     if not field.free:
         return clean_key(value)
     value = value.strip()
@@ -200,10 +203,13 @@ def check_fields(manifest: Manifest, fields: Mapping[str, Secret]) -> None:
             check_format(field, fields[field.name].reveal())
         elif field.required:
             raise InvalidKeyFormat(f"The {field.label} is missing.", field=field.name)
+    given = fields.keys() | {field.gives for field in manifest.fields if field.name in fields}
     if (
         manifest.fields
         and not manifest.adapter
-        and not any(not one.extra and one.field in fields for one in manifest.auths if one.place != "none")
+        and not any(not one.extra and one.field in given for one in manifest.auths if one.place != "none")
     ):
-        wanted = " or ".join(field.label for field in manifest.fields if not field.required)
+        used = {one.field for one in manifest.auths} - {""}
+        usable = [field for field in manifest.fields if not field.required and used & {field.name, field.gives}]
+        wanted = " or ".join(field.label for field in usable)
         raise InvalidKeyFormat(f"Enter one of these: {wanted}.", field=manifest.fields[0].name)

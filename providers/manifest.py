@@ -21,6 +21,7 @@ ErrorShape = Literal[
 _IN_HEADERS = ("bearer", "token", "header", "none")
 _SCHEMES = {"bearer": "Bearer", "token": "token"}
 MAX_BYTES = 200_000
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 Value = TypeVar("Value")
 
 
@@ -40,6 +41,8 @@ class Field:
     help: str
     required: bool = True
     free: bool = False
+    kind: str = "key"
+    gives: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,21 @@ class Host:
 
     def takes(self, path: str) -> bool:
         """Whether a path goes there."""
-        return path.startswith(self.prefix) and path[len(self.prefix) : len(self.prefix) + 1] in ("", "/", "?")
+        return self.at(path) is not None
+
+    def at(self, path: str) -> tuple[str, str] | None:
+        """Return the address of the host that a path goes to and the path as it is there; None if it goes to
+        another one."""
+        prefix, base_url = self.prefix, self.base_url
+        if prefix.startswith("/*"):
+            name, dot, domain = path[1:].partition("/")[0].partition("?")[0].partition(".")
+            if not _HOST_NAME.fullmatch(name) or f"/*{dot}{domain}" != prefix:
+                return None
+            prefix, base_url = f"/{name}.{domain}", f"https://{name}.{domain}"
+        if not path.startswith(prefix) or path[len(prefix) : len(prefix) + 1] not in ("", "/", "?"):
+            return None
+        rest = path[len(prefix) :]
+        return base_url, (rest if rest.startswith("/") else f"/{rest}") if self.strip else path
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +173,8 @@ class Manifest:
     header_only: bool = field(init=False, repr=False, compare=False)
     plain_auth: Auth | None = field(init=False, repr=False, compare=False)
     routes: Routes = field(init=False, repr=False, compare=False)
+    # The field that signs for access tokens, if there is one.
+    signer: Field | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         found = {one: None for auth in self.auths for one in auth.prefixes}
@@ -165,6 +184,7 @@ class Manifest:
             len(self.auths) == 1 and self.auths[0].place != "none" and not (self.auths[0].when or self.auths[0].paths)
         )
         object.__setattr__(self, "plain_auth", self.auths[0] if plain else None)
+        object.__setattr__(self, "signer", next((one for one in self.fields if one.gives), None))
         object.__setattr__(self, "routes", Routes(self.operations))
 
     def match(self, method: str, path: str) -> Operation | None:

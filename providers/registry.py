@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.conf import settings
 
@@ -77,10 +78,17 @@ class Provider:
         """
         if self.manifest.hosts and not self.operator_upstream:
             for host in self.manifest.hosts:
-                if host.takes(path):
-                    there = Provider(self.manifest, host.base_url, False, self.origin)
-                    return there, (path[len(host.prefix) :] or "/") if host.strip else path
+                if there := host.at(path):
+                    return Provider(self.manifest, there[0], False, self.origin), there[1]
         return self, path
+
+    def pinned(self, url: str) -> str:
+        """Return where one of the definition's fixed addresses is here: at the operator's upstream, if there is
+        one, whatever path that has."""
+        if not self.operator_upstream:
+            return url
+        origin, there = urlsplit(self.upstream), urlsplit(url)
+        return f"{origin.scheme}://{origin.netloc}{there.path}"
 
     def match(self, method: str, path: str) -> Operation | None:
         """Return the operation for this method and path (what follows /gateway/<slug>), if there is one."""

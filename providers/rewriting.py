@@ -71,6 +71,9 @@ class _Origin:
         self._start, self._host = start, host
 
     def led(self, address: str, base: str) -> str:
+        if self._host is not None and "*" in self._start:
+            path = address.removeprefix("https:/")
+            return base + path if path != address and self._host.takes(path) else ""
         if not address.startswith(self._start):
             return ""
         rest = address[len(self._start) :]

@@ -17,6 +17,7 @@ ERROR_SHAPES = (
     "jsonrpc",
     "problem",
 )
+FIELD_KINDS = ("key", "google_service_account")
 PLACES = ("bearer", "token", "header", "query", "form", "json", "path", "none")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CATEGORIES = ("valid", "limited", "malformed", "invalid", "expired", "quota", "rate_limited", "unavailable", "timeout")
@@ -30,6 +31,7 @@ _JSON_PATH = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}"
 _SEGMENT = r"([A-Za-z0-9_.~:@!$&'()+,;=-]|\{[a-z_]{1,32}\})+"
 _PREFIX = r"(/[A-Za-z0-9_.-]+)+"
 _URL = r"https://[a-z0-9.-]+"
+_ANY_HOST = r"\*(\.[a-z0-9-]{1,63}){2,4}"
 
 _CONDITION = {
     "status": Key("wholes", "The statuses that it applies to; any if absent.", least=100, most=599),
@@ -51,6 +53,15 @@ FIELD = {
     "secret": Key("flag", "Whether it is hidden while it is typed.", default=True),
     "required": Key("flag", "Whether it must be filled in.", default=True),
     "free": Key("flag", "Whether it may have spaces and letters beyond ASCII, as passwords do.", default=False),
+    "kind": Key(
+        "text",
+        "What it is: a key as it stands, or the file of a Google service account, which signs for access tokens.",
+        default="key",
+        choices=FIELD_KINDS,
+    ),
+    "gives": Key(
+        "text", "For a service account: the field that its access tokens stand for.", default="", pattern=_FIELD
+    ),
     "pattern": Key("text", "A regular expression (Python's) that a value must match whole.", required=True, most=500),
     "example": Key("text", "What a value begins like.", default="", most=100, pattern=ONE_LINE),
     "help": Key("text", "A sentence beside the field.", default="", most=300, pattern=ONE_LINE),
@@ -159,8 +170,18 @@ CHECK = {
 }
 
 HOST = {
-    "prefix": Key("text", "Paths that begin with this go to the host.", required=True, pattern=_PREFIX),
-    "base_url": Key("text", "https://host", required=True, pattern=_URL),
+    "prefix": Key(
+        "text",
+        "Paths that begin with this go to the host; /*.example.com stands for any name before it.",
+        required=True,
+        pattern=rf"{_PREFIX}|/{_ANY_HOST}",
+    ),
+    "base_url": Key(
+        "text",
+        "https://host, or https://*.example.com for the host that the path begins with.",
+        required=True,
+        pattern=rf"{_URL}|https://{_ANY_HOST}",
+    ),
     "strip": Key("flag", "Whether the prefix is left out of the path that is sent.", default=False),
 }
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from digitalme.errors import InvalidKeyFormat, ProviderUnavailable, SecurityViolation, ValidationTimeout
-from providers import adapters, echoes, outbound
+from providers import adapters, echoes, google, outbound
 from providers.manifest import Check, Fact
 from providers.outcomes import Category, Outcome, plain
 from providers.placement import Outgoing, place_in
@@ -53,10 +53,13 @@ def _check(provider: Provider, fields: Mapping[str, Secret], timeout: float) -> 
         adapter = adapters.of(provider)
         if adapter and (found := adapter.check(provider, fields, timeout=timeout)):
             return _outcome(provider, found.category, found.detail, started, found.message)
+        fields = _signed_for(provider, fields, timeout)
         definition = provider.manifest.check_for(fields)
         if definition is None:
             return _outcome(provider, Category.VALID, {}, 0.0, UNTESTED)
         answer = _ask(provider, definition, fields, timeout)
+    except google.Refused as refused:
+        return _outcome(provider, *_refused(refused), started)
     except InvalidKeyFormat as problem:
         return Outcome(Category.MALFORMED, problem.message)
     except ValidationTimeout:
@@ -67,6 +70,22 @@ def _check(provider: Provider, fields: Mapping[str, Secret], timeout: float) -> 
         return Outcome(Category.NETWORK, problem.message)
     category, message = _judge(definition, answer)
     return _outcome(provider, category, _detail(definition, answer, category), started, message)
+
+
+def _signed_for(provider: Provider, fields: Mapping[str, Secret], timeout: float) -> Mapping[str, Secret]:
+    """Return the fields with an access token, if they are a service account's; to get one is its check."""
+    signer = provider.manifest.signer
+    if signer is None or signer.name not in fields or signer.gives in fields:
+        return fields
+    token = google.fetch_token(provider, fields, fields[signer.name], timeout=timeout)
+    return {**fields, signer.gives: token.secret}
+
+
+def _refused(refused: google.Refused) -> tuple[Category, dict[str, Any]]:
+    """Tell what Google's refusal of a service account means: a scope or person it may not have is no fault of
+    the key."""
+    limited = refused.code in ("invalid_scope", "unauthorized_client", "access_denied")
+    return Category.LIMITED if limited else Category.INVALID, {"status": refused.status, "code": _word(refused.code)}
 
 
 def _ask(provider: Provider, definition: Check, fields: Mapping[str, Secret], timeout: float) -> Answer:

@@ -254,4 +254,7 @@ def test_a_key_has_its_form(slug: str, name: str, good: list[str], bad: list[str
 def test_one_of_several_fields_is_enough_but_none_is_not(fake: FakeProvider) -> None:
     provider = replace(registry.get("google"), upstream=fake.url, operator_upstream=True)
     found = validation.check(provider, {})
-    assert (found.category, found.message) == ("malformed", "Enter one of these: OAuth access token or API key.")
+    assert (found.category, found.message) == (
+        "malformed",
+        "Enter one of these: OAuth access token or API key or Service account (JSON).",
+    )

@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MAY_REVEAL = {
     "providers/auth.py",
     "providers/echoes.py",
+    "providers/google.py",
+    "providers/mail.py",
     "providers/mcp.py",
     "providers/mail.py:mailbox",
     "providers/mail_servers.py:_log_in",
