@@ -8,12 +8,13 @@ from django.db import transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys import keys, resolution, unreadable
+from apikeys import keys, renewal, resolution, unreadable
 from apikeys.models import Credential
 from apikeys.vault import CredentialUnreadable
 from digitalme.accounts.models import User
 from providers import registry, validation
 from providers.registry import Provider
+from providers.secrets import Secret
 from providers.validation import Category, Outcome
 
 # Only what the provider says about the key itself changes its standing: an outage, a rate limit or an
@@ -45,9 +46,17 @@ def test_credential(
     except CredentialUnreadable:
         unreadable.report(key)
         raise
+    if not _signs(credential, fields):
+        fields = dict(renewal.usable(renewal.fresh(key, fields)))
     outcome = validation.check(registry.get(credential.provider), fields)
     _remember(credential, outcome, actor, now or timezone.now())
     return outcome
+
+
+def _signs(credential: Credential, fields: Mapping[str, Secret]) -> bool:
+    """Whether the key signs for its tokens: then to get one is the test itself."""
+    signer = registry.get(credential.provider).manifest.signer
+    return signer is not None and signer.name in fields
 
 
 @transaction.atomic

@@ -93,9 +93,22 @@ def set_key(
     if kept and adapters.destination(provider, secrets) != sealed_for:
         # Else whoever may change the address could have the secret sent to one of their own.
         raise InvalidKeyFormat("It goes to another place now, so enter this one again.", field=next(iter(kept)))
+    return put(actor=actor, owner=owner, provider=provider, label=label, secrets=secrets, agreed=agreed)
+
+
+def put(
+    *,
+    actor: User | None,
+    owner: Owner,
+    provider: Provider,
+    secrets: Mapping[str, Secret],
+    label: str = "",
+    agreed: Terms | None = None,
+) -> Credential:
+    """Store fields that are known to be good as the owner's key, or in the place of the one there is."""
     salt = _salt(owner)
     vault.warm_up(str(owner), bytes(salt.salt))
-    credential = _store(actor, owner, salt, provider, label, secrets, agreed)
+    credential = _store(actor, owner, salt, provider, label, secrets, agreed or Terms("", None, None))
     log.info("Key set: %s", _facts(credential, actor))
     return credential
 
@@ -207,6 +220,24 @@ def hint(secret: Secret) -> str:
     of a file, which ends as all of them do."""
     value = secret.reveal()
     return value[-HINT_LENGTH:] if len(value) >= MIN_LENGTH_FOR_HINT and not value.startswith("{") else ""
+
+
+def reseal_fields(credential: Credential, provider: Provider, secrets: Mapping[str, Secret]) -> None:
+    """Put other tokens into a key that stays the same one: its version stays, so what runs on it goes on.
+
+    To be called in a transaction that holds the row.
+    """
+    credential.key_id = masters.sealing_id()
+    main = provider.manifest.main(secrets)
+    facts = {
+        "key_id": credential.key_id,
+        "sealed": {name: _sealed(credential, name, secret) for name, secret in secrets.items()},
+        "fingerprint": vault.fingerprint(f"owner:{credential.owner}", provider.slug, main),
+        "fingerprint_key_id": keyring.ring().fingerprint_id,
+        "hint": hint(main),
+        "updated_at": timezone.now(),
+    }
+    Credential.objects.filter(id=credential.id).update(**facts)
 
 
 @transaction.atomic

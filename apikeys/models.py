@@ -108,6 +108,28 @@ class Credential(models.Model):
         return f"user:{self.user_id}" if self.user_id else f"team:{self.team_id}"
 
 
+class Consent(models.Model):
+    """What a person granted at a provider, and where the renewal of its access token stands. The tokens themselves
+    are sealed fields of the credential."""
+
+    credential = models.OneToOneField(Credential, on_delete=models.CASCADE, primary_key=True, related_name="consent")
+    version = models.PositiveBigIntegerField(help_text="Of the credential that it gave; another one is none of it.")
+    scopes = models.JSONField(default=list, help_text="What was granted, as the provider calls it.")
+    granted_at = models.DateTimeField()
+    renewed_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When the provider said that it is over.")
+    # Who renews it just now, and until when others wait for them; after a failure, until when nobody tries.
+    claim = models.UUIDField(null=True, editable=False)
+    claimed_until = models.DateTimeField(null=True, editable=False)
+    rest_until = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"consent of {self.credential_id}"
+
+
 class KeptKey(models.Model):
     """A key of the house as it was before it was replaced by an import, still sealed, so that this can be undone.
 

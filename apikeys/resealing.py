@@ -232,10 +232,13 @@ def _write(
 
 
 def _swap(row: Row, columns: dict[str, Any]) -> int:
-    """Exchange the columns if the row is still what was read: each change of a secret raises the version."""
+    """Exchange the columns if the row is still what was read: each change of a secret raises the version, or at least
+    the time."""
     same: dict[str, Any] = {"id": row.id, "version": row.version, "key_id": row.key_id}
     if isinstance(row, Credential):
         same["fingerprint_key_id"] = row.fingerprint_key_id
+        # A renewed access token keeps the version, so that what runs on the former one goes on.
+        same["updated_at"] = row.updated_at
     return type(row)._default_manager.filter(**same).update(**columns)
 
 

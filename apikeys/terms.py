@@ -13,7 +13,7 @@ MAX_NAME_LENGTH = 100
 _LONGEST = 64
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # What follows the label's place in addresses of pages and API.
-_RESERVED = frozenset({"test", "key", "remove", "details"})
+_RESERVED = frozenset({"test", "key", "remove", "details", "connect", "connected", "connection"})
 
 
 @dataclass(frozen=True, slots=True)

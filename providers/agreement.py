@@ -7,6 +7,20 @@ from typing import Any
 from providers import rules, shape
 from providers.operations import ANY
 
+# What stands in the address where a person is asked in any case.
+RESERVED = frozenset(
+    {
+        "client_id",
+        "client_secret",
+        "code_challenge",
+        "code_challenge_method",
+        "redirect_uri",
+        "response_type",
+        "scope",
+        "state",
+    }
+)
+
 
 class Agreement:
     """Checks a definition whose single keys the schema has let through."""
@@ -30,6 +44,8 @@ class Agreement:
             self._operation(("operations", place), one)
         for place, one in enumerate(self.given["check"]):
             self._check(("check", place), one)
+        if self.given["oauth"]:
+            self._oauth(self.given["oauth"])
         for place, one in enumerate(self.given["failures"]):
             self._condition(("failures", place, "json"), one)
 
@@ -39,6 +55,8 @@ class Agreement:
             self.refuse(("operations",), "is empty; name at least one.")
         if len(set(names)) != len(names):
             self.refuse(("operations",), "names one operation twice; give each its own name.")
+        if any(name.startswith("oauth_") for name in self.fields):
+            self.refuse(("fields",), "names one that begins with oauth_, as what is kept beside them does; rename it.")
         if len(self.fields) != len(given["fields"]):
             self.refuse(("fields",), "names one field twice; give each its own name.")
         if given["needs_key"] != bool(self.fields):
@@ -71,6 +89,15 @@ class Agreement:
             self.refuse((*path, "base_url"), "must be https:// and what the prefix says, where one has a star.")
         if wild and not one["strip"]:
             self.refuse((*path, "strip"), "must be true where the path begins with the host.")
+
+    def _oauth(self, one: Mapping[str, Any]) -> None:
+        if one["field"] not in self.fields:
+            self.refuse(("oauth", "field"), "must name one of the fields.")
+        names = [scope["name"] for scope in one["scopes"]]
+        if len(set(names)) != len(names):
+            self.refuse(("oauth", "scopes"), "names one scope twice; name each once.")
+        if any(name in RESERVED for name in one["parameters"] or {}):
+            self.refuse(("oauth", "parameters"), "names one that is set by the flow itself; remove it.")
 
     def _pattern(self, path: shape.Path, pattern: str) -> None:
         try:

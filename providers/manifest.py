@@ -126,6 +126,42 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Something that a person may allow, and what that means."""
+
+    name: str
+    about: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """The request that gives a grant back; `{client_id}` in its address is the app's."""
+
+    method: Literal["POST", "DELETE"]
+    url: str
+    place: Literal["form", "json", "bearer"]
+    name: str
+    token: Literal["access", "refresh"]
+    client_auth: Literal["none", "basic"]
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth:
+    """How people connect by consent: the access token it gives becomes `field`."""
+
+    authorize_url: str
+    token_url: str
+    field: str
+    pkce: bool
+    client_auth: Literal["post", "basic"]
+    separator: str
+    parameters: Mapping[str, str]
+    scopes: tuple[Scope, ...]
+    revoke: Revocation | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrite:
     """Which addresses in answers lead through this server: in headers, and in JSON members, of which
     `tickets` are called without a key."""
@@ -168,6 +204,7 @@ class Manifest:
     hosts: tuple[Host, ...]
     failures: tuple[Failure, ...]
     rewrite: Rewrite | None
+    oauth: OAuth | None
     # What the gateway asks at every call, worked out once.
     prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
     header_only: bool = field(init=False, repr=False, compare=False)
@@ -265,6 +302,7 @@ def _manifest(given: Mapping[str, Any]) -> Manifest:
         hosts=tuple(Host(**one) for one in given["hosts"]),
         failures=tuple(Failure(rules.condition(one), rules.names(one["error"])) for one in given["failures"]),
         rewrite=_rewrite(given["rewrite"]),
+        oauth=_oauth(given["oauth"]),
     )
 
 
@@ -320,6 +358,19 @@ def _check(given: Mapping[str, Any]) -> Check:
         errors=tuple(ErrorRule(rules.condition(one), one["category"], one["message"]) for one in given["errors"]),
         code=tuple(rules.names(path) for path in given["code"]),
         facts=tuple(Fact(one["label"], rules.names(one["json"]), one["header"]) for one in given["facts"]),
+    )
+
+
+def _oauth(given: Mapping[str, Any] | None) -> OAuth | None:
+    if not given:
+        return None
+    return OAuth(
+        **{
+            **given,
+            "parameters": given["parameters"] or {},
+            "scopes": tuple(Scope(**one) for one in given["scopes"]),
+            "revoke": Revocation(**given["revoke"]) if given["revoke"] else None,
+        }
     )
 
 

@@ -31,6 +31,8 @@ _JSON_PATH = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}"
 _SEGMENT = r"([A-Za-z0-9_.~:@!$&'()+,;=-]|\{[a-z_]{1,32}\})+"
 _PREFIX = r"(/[A-Za-z0-9_.-]+)+"
 _URL = r"https://[a-z0-9.-]+"
+_ADDRESS = r"https://[a-z0-9.-]+(/[A-Za-z0-9._-]+)+"
+_CLIENT_ADDRESS = r"https://[a-z0-9.-]+(/[A-Za-z0-9._-]+)*/\{client_id\}(/[A-Za-z0-9._-]+)*"
 _ANY_HOST = r"\*(\.[a-z0-9-]{1,63}){2,4}"
 
 _CONDITION = {
@@ -185,6 +187,48 @@ HOST = {
     "strip": Key("flag", "Whether the prefix is left out of the path that is sent.", default=False),
 }
 
+OAUTH = {
+    "authorize_url": Key("text", "Where a person is asked.", required=True, pattern=_ADDRESS, most=300),
+    "token_url": Key(
+        "text", "Where codes and refresh tokens are exchanged.", required=True, pattern=_ADDRESS, most=300
+    ),
+    "field": Key("text", "The field that the access token is.", required=True, pattern=_FIELD),
+    "pkce": Key("flag", "Whether the provider takes PKCE (S256).", default=True),
+    "client_auth": Key("text", "How the app proves itself.", default="post", choices=("post", "basic")),
+    "separator": Key("text", "What stands between scopes.", default=" ", choices=(" ", ",")),
+    "parameters": Key(
+        "texts by name", "Further parameters of the address where a person is asked.", pattern=r"[\x21-\x7e]*", most=200
+    ),
+    "scopes": Key(
+        "tables",
+        "What may be asked for.",
+        keys={
+            "name": Key(
+                "text", "As the provider calls it.", required=True, pattern=r"[\x21\x23-\x5b\x5d-\x7e]+", most=200
+            ),
+            "about": Key("text", "What it allows, in plain words.", required=True, most=200, pattern=ONE_LINE),
+            "chosen": Key("flag", "Whether it is asked for unless the person leaves it out.", default=False),
+        },
+    ),
+    "revoke": Key(
+        "table",
+        "How a grant is given back.",
+        keys={
+            "method": Key("text", "Of the request.", default="POST", choices=("POST", "DELETE")),
+            "url": Key(
+                "text",
+                "Its address; {client_id} is the app's.",
+                required=True,
+                pattern=_ADDRESS + "|" + _CLIENT_ADDRESS,
+            ),
+            "place": Key("text", "Where the token stands.", required=True, choices=("form", "json", "bearer")),
+            "name": Key("text", "The parameter or member that takes it.", default="token", pattern=_PARAMETER),
+            "token": Key("text", "Which token, if there are both.", default="access", choices=("access", "refresh")),
+            "client_auth": Key("text", "How the app proves itself.", default="none", choices=("none", "basic")),
+        },
+    ),
+}
+
 FAILURE = {
     **_CONDITION,
     "error": Key("text", "Where the JSON body has the error's name.", default="", pattern=_JSON_PATH),
@@ -244,6 +288,7 @@ DEFINITION = {
         "tables", "What may be called; fixed paths come before patterns, then the order counts.", keys=OPERATION
     ),
     "check": Key("tables", "The cheapest request that proves a credential.", keys=CHECK),
+    "oauth": Key("table", "How people connect by consent (OAuth 2), where an app is registered.", keys=OAUTH),
     "failures": Key("tables", "Good statuses that are failures all the same.", keys=FAILURE),
     "rewrite": Key("table", "Addresses of the provider in answers that must lead through this server.", keys=REWRITE),
 }

@@ -9,7 +9,7 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apikeys import checks, keys
+from apikeys import checks, keys, oauth
 from apikeys.models import Credential
 from apikeys.terms import Terms
 from digitalme.accounts.models import User
@@ -217,8 +217,10 @@ class Key(Resource):
 
     @extend_schema(operation_id="keys_remove", responses={204: None})
     def delete(self, request: Request, provider: str, label: str = "") -> Response:
-        """Remove the key; calls that run on it end."""
-        keys.remove(actor=self.user, credential=own_key(self.user, provider, label))
+        """Remove the key; calls that run on it end. One that came by consent is given back to the provider, as far
+        as that can be reached."""
+        where = provider_named(provider)
+        oauth.remove(actor=self.user, credential=own_key(self.user, provider, label), provider=where)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

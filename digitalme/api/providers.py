@@ -3,19 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apikeys import keys, resolution
+from apikeys import keys, oauth, resolution
 from apikeys.models import Credential
 from apikeys.resolution import KeySource
 from digitalme.accounts.models import User
 from digitalme.api.resource import Resource
 from digitalme.errors import NotFound
 from digitalme.statements import ask
-from providers import registry
+from providers import consent, registry
 from providers.registry import Provider
 
 
@@ -82,6 +83,52 @@ class Providers(Resource):
     def get(self, request: Request) -> Response:
         """List the providers with the caller's state at each."""
         return Response(ProviderSerializer(standings(self.user), many=True).data)
+
+
+class ScopeSerializer(serializers.Serializer[Any]):
+    """Something that a consent may be asked for."""
+
+    name = serializers.CharField(help_text="As the provider calls it.")
+    about = serializers.CharField(help_text="What it allows, in plain words.")
+    chosen = serializers.BooleanField(help_text="Whether it is asked for unless the person leaves it out.")
+
+
+class ConsentSerializer(serializers.Serializer[Any]):
+    """How the caller can connect a provider by consent (OAuth 2), and how that stands."""
+
+    available = serializers.BooleanField(help_text="Whether this server is set up for it.")
+    url = serializers.CharField(
+        allow_null=True, help_text="The page to open in a browser in which the person is signed in."
+    )
+    scopes = ScopeSerializer(many=True)
+    connected = serializers.BooleanField(help_text="Whether the caller's key came by consent, which has not ended.")
+    granted = serializers.ListField(child=serializers.CharField(), help_text="The scopes that were granted.")
+    granted_at = serializers.DateTimeField(allow_null=True)
+    renewed_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True, help_text="When the provider said that it is over.")
+
+
+class ProviderConsent(Resource):
+    """The caller's consent at one provider."""
+
+    @extend_schema(operation_id="providers_consent", responses=ConsentSerializer)
+    def get(self, request: Request, provider: str) -> Response:
+        """Tell how to connect the provider by consent, and what was granted."""
+        where = provider_named(provider)
+        credential = keys.credential_for(self.user, where.slug)
+        granted = oauth.consent_of(credential) if credential else None
+        ready = consent.available(where)
+        told = {
+            "available": ready,
+            "url": f"{settings.SITE_URL}/settings/api/{where.slug}/connect/" if ready else None,
+            "scopes": oauth.scopes_of(where),
+            "connected": granted is not None and granted.ended_at is None,
+            "granted": granted.scopes if granted else [],
+            "granted_at": granted.granted_at if granted else None,
+            "renewed_at": granted.renewed_at if granted else None,
+            "ended_at": granted.ended_at if granted else None,
+        }
+        return Response(ConsentSerializer(told).data)
 
 
 def standings(user: User) -> list[Standing]:

@@ -11,6 +11,7 @@ urlpatterns = [
     path("keys/<slug:provider>/<slug:label>/", keys.LabelledKey.as_view(), name="api_labelled_key"),
     path("keys/<slug:provider>/<slug:label>/test/", keys.LabelledKeyTest.as_view(), name="api_labelled_key_test"),
     path("providers/", providers.Providers.as_view(), name="api_providers"),
+    path("providers/<slug:provider>/consent/", providers.ProviderConsent.as_view(), name="api_provider_consent"),
     path("quotas/", quotas.Quotas.as_view(), name="api_quotas"),
     path("usage/summary/", usage.Summary.as_view(), name="api_usage_summary"),
     path("usage/series/", usage.Series.as_view(), name="api_usage_series"),

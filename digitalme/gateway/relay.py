@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connection
 
-from apikeys import resolution, unreadable
+from apikeys import renewal, resolution, unreadable
 from apikeys.resolution import KeySource
 from apikeys.vault import CredentialUnreadable
 from digitalme.audit.actions import ActorKind
@@ -22,7 +22,7 @@ from digitalme.gateway.progress import Progress
 from providers import adapters, auth, echoes, metering, refusals
 from providers.adapter import Adapter, Answer, Asked, Headers
 from providers.echoes import Guard
-from providers.manifest import Inlet
+from providers.manifest import Inlet, Manifest
 from providers.metering import AnswerMeter, Meter, NoMeter
 from providers.outbound import Relay
 from providers.placement import Outgoing, place_in
@@ -101,7 +101,7 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     if request.parsed is not None:
         house_pays = admitted.key is not None and admitted.source is KeySource.SYSTEM
         prepared, hide_usage = metering.prepare(call.operation, request.parsed, cap_output=house_pays)
-    fields = await _open(admitted.key) if admitted.key else {}
+    fields = await _open(admitted.key, call.provider.manifest) if admitted.key else {}
     guard = echoes.guard_of(call.provider.manifest, fields) if fields else None
     if adapter := adapters.of(call.provider):
         return await _by_adapter(progress, adapter, request, prepared, upstream, fields), hide_usage, guard
@@ -164,7 +164,14 @@ def _was_reached(problem: DigitalMeError) -> bool:
     return isinstance(problem, ProviderUnavailable) and problem.data.get("reason") != "connect"
 
 
-async def _open(key: resolution.ResolvedKey) -> Any:
+async def _open(key: resolution.ResolvedKey, manifest: Manifest) -> Mapping[str, Secret]:
+    """Unseal a key, and fetch a fresh access token for one whose tokens live for an hour."""
+    fields = await _unsealed(key)
+    at_hand = renewal.ready(key, manifest, fields)
+    return renewal.usable(at_hand if at_hand is not None else await renewal.fetched(key, fields))
+
+
+async def _unsealed(key: resolution.ResolvedKey) -> dict[str, Secret]:
     """Unseal a key: at once if its owner's derived key is at hand, else in a thread, since a derivation
     takes 15 ms of CPU."""
     try:

@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from apikeys import checks, keys
+from apikeys import checks, keys, oauth
 from apikeys.models import Credential
 from apikeys.resolution import KeySource
 from digitalme.errors import DigitalMeError, InvalidKeyFormat, InvalidRequest, KeyNotFound
@@ -146,9 +146,8 @@ def remove(request: SignedInRequest, slug: str) -> HttpResponse:
     credential = keys.key_of(request.user, provider.slug, label_of(request))
     if request.method != "POST":
         return answer(request, provider, removing=True)
-    keys.remove(actor=request.user, credential=credential)
-    named = f" '{credential.label}'" if credential.label else ""
-    result = Result("ok", f"Your {provider.name} key{named} is removed.", "")
+    ended = oauth.remove(actor=request.user, credential=credential, provider=provider)
+    result = provider_cards.removed(provider, f" '{credential.label}'" if credential.label else "", ended)
     return done(request, provider, result, everything=provider.manifest.several)
 
 

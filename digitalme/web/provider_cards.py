@@ -8,14 +8,14 @@ from typing import Any
 
 from django.utils import timezone
 
-from apikeys import keys, resolution
-from apikeys.models import Credential
+from apikeys import keys, oauth, resolution
+from apikeys.models import Consent, Credential
 from apikeys.resolution import KeySource
 from digitalme.accounts import tokens
 from digitalme.accounts.models import User
 from digitalme.statements import ask
 from digitalme.web import charts, quota_bars, spending
-from providers import adapters, registry
+from providers import adapters, consent, registry
 from providers.registry import Provider
 from providers.validation import Category, Outcome
 
@@ -77,6 +77,7 @@ class Card:
     details: Any = None
     removing: bool = False
     moved: bool = False
+    consent: Consent | None = None
     result: Result | None = None
 
     @property
@@ -88,6 +89,11 @@ class Card:
     def several(self) -> bool:
         """Whether there may be further keys of this provider."""
         return self.provider.manifest.several
+
+    @property
+    def connectable(self) -> bool:
+        """Whether the provider can be connected by consent here."""
+        return not self.several and consent.available(self.provider)
 
     @property
     def query(self) -> str:
@@ -132,6 +138,7 @@ def cards_of(user: User, *, now: datetime, only: str | None = None) -> list[Card
     for one in keys.keys_of(user):
         own.setdefault(one.provider, []).append(one)
     programs = _programs(user, [one for several in own.values() for one in several])
+    consents = oauth.consents_of(user)
     resolved = ask(resolution.resolve([(user.pk, slug) for slug in slugs]))
     sources = {slug: str(key.source) for (_, slug), key in resolved.items()}
     spent = spending.by_provider(user, days=SPARK_DAYS, now=now)
@@ -147,6 +154,7 @@ def cards_of(user: User, *, now: datetime, only: str | None = None) -> list[Card
             card.new = provider.manifest.several and credential is None
             if credential:
                 card.label, card.last_use = credential.label, _last_use(credential, programs)
+                card.consent = consents.get(credential.pk)
             cards.append(card)
     return cards
 
@@ -212,6 +220,20 @@ def _standing(provider: Provider, credential: Credential | None, source: str) ->
     if source == KeySource.SYSTEM:
         return Chip("Demo key", "info"), "Demo key"
     return Chip("No key", "plain"), "No key yet"
+
+
+def removed(provider: Provider, named: str, ended: bool | None) -> Result:
+    """Tell that a key is removed, and whether the provider ended the access behind it."""
+    told = {
+        None: Result("ok", f"Your {provider.name} key{named} is removed.", ""),
+        True: Result("ok", f"Your {provider.name} key{named} is removed.", f"{provider.name} ended its access."),
+        False: Result(
+            "warn",
+            f"Your {provider.name} key{named} is removed.",
+            f"{provider.name} could not be told to end the access: take it back in your account there.",
+        ),
+    }
+    return told[ended]
 
 
 def result_of(provider: Provider, outcome: Outcome, *, saved: bool = False) -> Result:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from digitalme.web import api_keys, home, key_details, preferences, profile, security, usage
+from digitalme.web import api_keys, connections, home, key_details, preferences, profile, security, usage
 
 urlpatterns = [
     path("", home.show, name="home"),
@@ -16,6 +16,9 @@ urlpatterns = [
     path("settings/api/<slug:slug>/test/", api_keys.test, name="settings_api_test"),
     path("settings/api/<slug:slug>/remove/", api_keys.remove, name="settings_api_remove"),
     path("settings/api/<slug:slug>/details/", key_details.edit, name="settings_api_details"),
+    path("settings/api/<slug:slug>/connect/", connections.ask, name="settings_api_connect"),
+    path("settings/api/<slug:slug>/connected/", connections.take, name="settings_api_connected"),
+    path("settings/api/<slug:slug>/connection/", connections.show, name="settings_api_connection"),
     path("settings/usage/", usage.show, name="settings_usage"),
     path("settings/security/", security.show, name="settings_security"),
     path("settings/security/tokens/", security.make_token, name="settings_tokens"),

@@ -43,6 +43,7 @@ MATRIX = {
     "api_labelled_key": Entry("object", bodies={"put": {"key": "odd"}, "patch": {"label": "x"}, "delete": {}}),
     "api_labelled_key_test": Entry("object", reads=False, bodies={"post": {}}),
     "api_providers": Entry("own"),
+    "api_provider_consent": Entry("own"),
     "api_quotas": Entry("own"),
     "api_usage_summary": Entry("own"),
     "api_usage_series": Entry("own"),
@@ -79,6 +80,7 @@ def paths(alice: User, notes: Provider) -> dict[str, str]:
     token, _ = tokens.issue(user=alice, name=MARK)
     record = record_of(alice, tag=MARK, model=MARK)
     named = {"api_key": "keys/openai/", "api_key_test": "keys/openai/test/", "api_token": f"tokens/{token.pk}/"}
+    named |= {"api_provider_consent": "providers/google/consent/"}
     named |= {"api_labelled_key": "keys/notes/home/", "api_labelled_key_test": "keys/notes/home/test/"}
     named |= {"api_usage_record": f"usage/records/{record.pk}/", "api_nothing": "nothing/at/all/"}
     plain = {one.name: str(one.pattern) for one in api_routes() if "<" not in str(one.pattern)}
