@@ -33,6 +33,7 @@ FORMAT, ALGORITHM, PROFILE = 1, 1, 1
 SALT_BYTES, IV_BYTES, TAG_BYTES, KEY_BYTES = 32, 12, 16, 32
 # Never read from the stored header: whoever can write the table must not choose the work.
 ROUNDS = {PROFILE: 100_000}
+_BEGINNINGS = {bytes((FORMAT, ALGORITHM, profile)) for profile in ROUNDS}
 CACHED_OWNERS = 1_000
 IDLE_SECONDS, HARD_SECONDS = 300.0, 900.0
 MAX_DERIVATIONS = 2 * (os.cpu_count() or 1)
@@ -93,11 +94,12 @@ def seal(secret: Secret, context: Context, salt: bytes, key_id: str | None = Non
 def open(blob: bytes, context: Context, salt: bytes) -> Secret:
     """Decrypt. Raises CredentialUnreadable, and nothing else, whatever is wrong with blob or context."""
     ring = keyring.ring()
-    header, key_id, profile = _parse(blob)
+    header = _header_of(blob)
+    key_id = key_id_of(blob)
     if key_id not in ring:
         log.warning("The credential %s needs the master key %.64r, which is not here.", context.credential_id, key_id)
         raise CredentialUnreadable(context.credential_id)
-    cipher = derived_keys.cipher(ring, key_id, profile, context.owner, salt)
+    cipher = derived_keys.cipher(ring, key_id, header[2], context.owner, salt)
     try:
         plaintext = _unlock(cipher, blob[len(header) :], _associated(header, context))
     except (InvalidTag, struct.error):
@@ -113,7 +115,7 @@ def is_warm(owner: str, key_id: str, salt: bytes) -> bool:
 
 def key_id_of(blob: bytes) -> str:
     """Return the id of the master that sealed it; empty if the format is unknown."""
-    return _parse(blob)[1]
+    return _header_of(blob)[4:].decode("ascii", "replace")
 
 
 def warm_up(owner: str, salt: bytes) -> None:
@@ -167,14 +169,12 @@ def _header(key_id: str) -> bytes:
     return bytes((FORMAT, ALGORITHM, PROFILE, len(encoded))) + encoded
 
 
-def _parse(blob: bytes) -> tuple[bytes, str, int]:
-    """Return header, key id and derivation profile; an empty key id if it is not of this format."""
-    if len(blob) < 4 or blob[0] != FORMAT or blob[1] != ALGORITHM or blob[2] not in ROUNDS:
-        return b"", "", 0
-    end = 4 + blob[3]
-    if len(blob) < end + IV_BYTES + TAG_BYTES:
-        return b"", "", 0
-    return blob[:end], blob[4:end].decode("ascii", "replace"), blob[2]
+def _header_of(blob: bytes) -> bytes:
+    """Return the header; nothing if the whole is not of a form that `seal` makes."""
+    end = 4 + int.from_bytes(blob[3:4])
+    if blob[:3] not in _BEGINNINGS or len(blob) < end + IV_BYTES + TAG_BYTES:
+        return b""
+    return blob[:end]
 
 
 def _lp(part: bytes) -> bytes:
@@ -203,8 +203,8 @@ def _associated(header: bytes, context: Context) -> bytes:
 class _Entry:
     """A derived key, or the lock under which the first one to need it derives it."""
 
-    derived_at: float = 0.0
-    used_at: float = 0.0
+    derived_at: float
+    used_at: float
     cipher: AESGCM | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -267,7 +267,8 @@ class DerivedKeys:
             entry = self._entries.get(name)
             if entry is None:
                 self._drop_old()
-                entry = self._entries[name] = _Entry(used_at=self._clock())
+                now = self._clock()
+                entry = self._entries[name] = _Entry(now, now)
             else:
                 self._entries.move_to_end(name)
             return entry

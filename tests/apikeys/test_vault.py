@@ -327,3 +327,27 @@ def test_nothing_is_sealed_by_a_master_that_is_not_here() -> None:
 def test_a_blob_that_is_cut_down_to_its_header_has_no_master() -> None:
     assert [vault.key_id_of(BLOB[:length]) for length in (0, 3, 4, HEADER, HEADER + 27)] == [""] * 5
     assert vault.key_id_of(BLOB[: HEADER + 28]) == "test"
+
+
+def test_texts_that_no_encoding_takes_open_as_they_were() -> None:
+    """An encoding error would carry the whole secret."""
+    odd = Secret("half \ud800 of a character")
+    assert opened(vault.seal(odd, CONTEXT, SALT)) == odd.reveal()
+    assert vault.fingerprint("owner:1", "openai", odd) == vault.fingerprint("owner:1", "openai", odd)
+
+
+def test_an_unknown_master_is_unreadable_whatever_its_id() -> None:
+    for key_id in (b"", b"k9", b"\xff\xfe"):
+        refused(BLOB[:3] + bytes((len(key_id),)) + key_id + BLOB[HEADER:])
+
+
+def test_several_destinations_are_bound_as_documented() -> None:
+    one, other = b"https://a.example", b"https://b.example"
+    parts = b"".join(struct.pack(">I", len(part)) + part for part in (one, other))
+    assert vault._digest((other.decode(), one.decode())) == hashlib.sha256(parts).digest()
+
+
+def test_the_fingerprint_is_the_documented_one() -> None:
+    message = b"".join(struct.pack(">I", len(part)) + part for part in (b"owner:1", b"openai", PLAIN.encode()))
+    digest = keyring.ring().fingerprint(message)
+    assert vault.fingerprint("owner:1", "openai", SECRET) == base64.b32encode(digest).decode().rstrip("=")
