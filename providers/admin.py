@@ -13,7 +13,7 @@ from digitalme.accounts import security
 from digitalme.accounts.permissions import Permission
 from digitalme.audit import log as audit
 from digitalme.audit.actions import Action
-from providers import definitions, manifest, registry
+from providers import builtin, definitions, manifest, registry
 from providers.manifest import ManifestProblem
 from providers.models import ProviderDefinition
 
@@ -90,7 +90,7 @@ class ProviderDefinitionAdmin(admin.ModelAdmin[ProviderDefinition]):
     @admin.display(description="name")
     def called(self, row: ProviderDefinition) -> str:
         """What people read; a definition that is not usable any more has no name."""
-        text = row.definition or (registry.CATALOG / f"{row.slug}.toml").read_text(encoding="utf-8")
+        text = row.definition or (builtin.CATALOG / f"{row.slug}.toml").read_text(encoding="utf-8")
         try:
             return manifest.read(text, row.slug).name
         except ManifestProblem:
@@ -109,7 +109,7 @@ class ProviderDefinitionAdmin(admin.ModelAdmin[ProviderDefinition]):
     @admin.display(description="definition")
     def built_in_definition(self, row: ProviderDefinition) -> str:
         """The text of a built-in definition, to look at or to begin from."""
-        return (registry.CATALOG / f"{row.slug}.toml").read_text(encoding="utf-8")
+        return (builtin.CATALOG / f"{row.slug}.toml").read_text(encoding="utf-8")
 
     def get_fields(self, request: HttpRequest, obj: ProviderDefinition | None = None) -> Any:
         """A built-in definition can be looked at and switched off."""

@@ -6,6 +6,7 @@ from django.db import transaction
 
 from digitalme.errors import SecurityViolation
 from providers import addresses, installed, manifest, registry
+from providers.builtin import BUILT_IN
 from providers.manifest import Manifest, ManifestProblem
 from providers.models import CatalogueStamp, ProviderDefinition
 
@@ -19,7 +20,7 @@ def checked(text: str, *, slug: str = "", where: str = WHERE) -> Manifest:
     an address that is not on the public internet.
     """
     found = manifest.read(text, where)
-    if found.slug in registry.BUILT_IN:
+    if found.slug in BUILT_IN:
         raise ManifestProblem(f"{where}: '{found.slug}' is built in and cannot be replaced; choose another slug.")
     if found.adapter:
         raise ManifestProblem(f"{where}: 'adapter' is for built-in providers alone; remove it.")
@@ -80,9 +81,7 @@ def remove(row: ProviderDefinition) -> None:
 
 def list_built_in() -> None:
     """See that each built-in provider has its row, by which it can be switched off."""
-    ProviderDefinition.objects.bulk_create(
-        [ProviderDefinition(slug=slug) for slug in registry.BUILT_IN], ignore_conflicts=True
-    )
+    ProviderDefinition.objects.bulk_create([ProviderDefinition(slug=slug) for slug in BUILT_IN], ignore_conflicts=True)
 
 
 def _announce() -> None:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from providers import manifest
+from providers.builtin import BUILT_IN
 from providers.manifest import Manifest, ManifestProblem
 
 log = logging.getLogger(__name__)
@@ -68,8 +69,6 @@ def current(before: Catalogue, built_in: frozenset[str]) -> Catalogue:
 
 def folder() -> Folder:
     """Read the operator's folder, if one is set."""
-    from providers.registry import BUILT_IN
-
     definitions: dict[str, Manifest] = {}
     problems: list[str] = []
     for file in _files():

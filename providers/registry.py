@@ -5,31 +5,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from digitalme.errors import NotFound
 from providers import installed, manifest
+from providers.builtin import BUILT_IN, CATALOG
 from providers.installed import Catalogue, Origin
 from providers.manifest import ErrorShape, Manifest, Operation
 
 CHECK_SECONDS = 1.0  # how long an installed provider may take to be seen
-CATALOG = Path(__file__).parent / "catalog"
-BUILT_IN = (
-    "anthropic",
-    "openai",
-    "mcp",
-    "slack",
-    "github",
-    "clickup",
-    "telegram",
-    "google",
-    "twocaptcha",
-    "email",
-    "sandbox",
-)
 
 
 @dataclass(frozen=True)

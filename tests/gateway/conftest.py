@@ -23,7 +23,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from digitalme.accounts.models import User
-from providers.registry import BUILT_IN
+from providers.builtin import BUILT_IN
 from tests.fakes import FakeProvider
 from usage.models import UsageRecord
 

@@ -15,8 +15,8 @@ from digitalme.accounts.roles import Role
 from digitalme.audit.models import AuditEvent
 from digitalme.errors import NotFound
 from providers import registry
+from providers.builtin import BUILT_IN
 from providers.models import ProviderDefinition
-from providers.registry import BUILT_IN
 from tests.apikeys.test_admin import staff
 
 pytestmark = pytest.mark.django_db

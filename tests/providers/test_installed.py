@@ -9,7 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from digitalme.errors import NotFound
-from providers import apps, definitions, installed, registry
+from providers import apps, builtin, definitions, installed, registry
+from providers.builtin import BUILT_IN
 from providers.manifest import ManifestProblem
 from tests.providers.test_admin import TEXT
 
@@ -142,9 +143,9 @@ def test_the_examples_are_in_order(name: str) -> None:
     assert f"({name}) is in order" in check(EXAMPLES / f"{name}.toml")
 
 
-@pytest.mark.parametrize("slug", registry.BUILT_IN)
+@pytest.mark.parametrize("slug", BUILT_IN)
 def test_the_built_in_definitions_are_in_order(slug: str) -> None:
-    assert "is in order" in check(registry.CATALOG / f"{slug}.toml")
+    assert "is in order" in check(builtin.CATALOG / f"{slug}.toml")
 
 
 @pytest.mark.parametrize(

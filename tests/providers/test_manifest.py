@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from providers import manifest
+from providers.builtin import BUILT_IN, CATALOG
 from providers.manifest import ManifestProblem
-from providers.registry import BUILT_IN, CATALOG
 
 GOOD = (CATALOG / "openai.toml").read_text()
 

@@ -5,10 +5,11 @@ from pytest_django.fixtures import Settings
 
 from digitalme.errors import NotFound
 from providers import registry
+from providers.builtin import BUILT_IN
 
 
 def test_all_providers_are_known() -> None:
-    assert [one.slug for one in registry.all_providers()] == list(registry.BUILT_IN)
+    assert [one.slug for one in registry.all_providers()] == list(BUILT_IN)
 
 
 def test_an_unknown_provider_is_not_found() -> None:

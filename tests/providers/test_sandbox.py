@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from providers import manifest, metering, registry, sandbox
+from providers import builtin, manifest, metering, sandbox
 from providers.manifest import Operation
 from providers.metering import Estimate
 
@@ -14,7 +14,7 @@ ASK = {"model": "sandbox-1", "messages": [{"role": "user", "content": "What is a
 
 
 def operation(method: str, path: str) -> Operation:
-    found = manifest.load(registry.CATALOG / "sandbox.toml").match(method, path)
+    found = manifest.load(builtin.CATALOG / "sandbox.toml").match(method, path)
     assert found is not None
     return found
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers import schema, shape
-from providers.registry import BUILT_IN, CATALOG
+from providers.builtin import BUILT_IN, CATALOG
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "providers" / "manifest.schema.json"
 VALIDATOR = jsonschema.Draft202012Validator(schema.published())

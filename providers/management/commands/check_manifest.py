@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from digitalme.errors import SecurityViolation
 from providers import addresses, manifest
+from providers.builtin import BUILT_IN, CATALOG
 from providers.manifest import ManifestProblem
-from providers.registry import BUILT_IN, CATALOG
 
 
 class Command(BaseCommand):
