@@ -37,7 +37,7 @@ lock: ## Pin requirements/*.in anew, with hashes and without naming a host (UPGR
 	@$(PYTHON) -m venv var/lock && var/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@cd requirements && for name in core dev; do \
 		../var/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-			--no-header $(if $(UPGRADE),--upgrade) $$name.in -o $$name.txt || exit 1; done
+			--no-header --no-strip-extras $(if $(UPGRADE),--upgrade) $$name.in -o $$name.txt || exit 1; done
 	@rm -rf var/lock
 
 screenshots: $(DEV) ## Take the pictures in docs/images anew (needs Chromium)
