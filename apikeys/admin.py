@@ -11,14 +11,15 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters
 
-from apikeys import keys
+from apikeys import checks, keys
 from apikeys.models import Credential, HouseKey
 from apikeys.rotation_page import HouseKeyAdmin
 from digitalme.accounts import roles, security
 from digitalme.accounts.models import User
 from digitalme.accounts.permissions import Permission
-from digitalme.errors import InvalidKeyFormat
+from digitalme.errors import DigitalMeError, InvalidKeyFormat
 from providers import registry
+from providers.outcomes import Category
 
 SHOWN_OF_FINGERPRINT = 10
 
@@ -108,13 +109,14 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
         "updated_at",
         "last_used_at",
         "used_by",
+        "checked_at",
         "last_validated_at",
         "expires_at",
         "rotate_by",
         "replacement",
     )
     readonly_fields = fields
-    actions = ("switch_off", "switch_on")
+    actions = ("test", "switch_off", "switch_on")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
         """Read everything but the sealed secret: no page of the admin has a use for it."""
@@ -198,8 +200,9 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
         return super().changeform_view(request, object_id, form_url, extra_context)
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Credential:
-        """Set the key through the same function as every other face."""
+        """Set the key through the same function as every other face, then test it."""
         credential: Credential = form.set_key(_actor(request))
+        self._test(request, credential)
         return credential
 
     def save_model(self, request: HttpRequest, obj: Credential, form: Any, change: bool) -> None:
@@ -211,6 +214,25 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
     def delete_model(self, request: HttpRequest, obj: Credential) -> None:
         """Remove a key of the house."""
         keys.remove(actor=_actor(request), credential=obj)
+
+    def has_house_permission(self, request: HttpRequest) -> bool:
+        """Whether keys of the house may be tested: people's own are tested by themselves."""
+        return request.user.has_perm(Permission.MANAGE_SYSTEM_CREDENTIALS)
+
+    @admin.action(description="Test the selected keys of the house", permissions=["house"])
+    def test(self, request: HttpRequest, queryset: QuerySet[Credential]) -> None:
+        """Ask the providers whether they accept them."""
+        for credential in queryset.filter(is_system=True).select_related("salt"):
+            self._test(request, credential)
+
+    def _test(self, request: HttpRequest, credential: Credential) -> None:
+        try:
+            outcome = checks.test_credential(credential, actor=_actor(request), force=True)
+        except DigitalMeError as problem:
+            self.message_user(request, f"{credential}: not tested. {problem.message}", messages.WARNING)
+            return
+        level = messages.SUCCESS if outcome.category is Category.VALID else messages.WARNING
+        self.message_user(request, f"{credential}: {outcome.message}", level)
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
         """Whether the actions are offered."""

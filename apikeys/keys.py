@@ -200,6 +200,8 @@ def _store(
     credential.is_active = True
     credential.status, credential.status_detail = Credential.Status.UNKNOWN, ""
     credential.last_validated_at = credential.reminded_days = None
+    credential.checked_at = credential.last_check = None
+    credential.untold = False
     credential.expires_at = agreed.expires_at
     credential.rotate_by = agreed.rotate_by or terms.rotation_day(timezone.now().date())
     credential.save()

@@ -62,6 +62,11 @@ class Credential(models.Model):
     reminded_days = models.PositiveSmallIntegerField(
         null=True, editable=False, help_text="How many days before its end the last reminder was due."
     )
+    checked_at = models.DateTimeField(null=True, editable=False, help_text="When the provider was asked last.")
+    last_check = models.JSONField(null=True, editable=False, help_text="What came of it, whatever it was.")
+    untold = models.BooleanField(
+        default=False, editable=False, help_text="It was found dead by itself, and its owner is not told yet."
+    )
     # Set by keys.set_key: the stored key of the same owner with the same secret, itself if nothing changed.
     same_as: "Credential | None" = None
 
@@ -128,6 +133,48 @@ class Consent(models.Model):
 
     def __str__(self) -> str:
         return f"consent of {self.credential_id}"
+
+
+class KeyTest(models.Model):
+    """A test of a key that somebody asked for: what the limits on such tests count.
+
+    It names no key: whoever deletes one and enters another has been counted all the same.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running", "Running"
+        PASSED = "passed", "Not rejected"
+        REJECTED = "rejected", "Rejected"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    actor = models.CharField(max_length=64, help_text="Who asked: user:ID, or the command line.")
+    provider = models.CharField(max_length=64)
+    address = models.CharField(max_length=45, blank=True, help_text="Where it was asked from.")
+    state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
+    started_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [
+            models.Index(name="key_test_by_actor", fields=["actor", "provider", "started_at"]),
+            models.Index(name="key_test_by_address", fields=["address", "started_at"]),
+            models.Index(name="key_test_by_time", fields=["started_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} by {self.actor}, {self.state}"
+
+
+class KeyTestLock(models.Model):
+    """One row: whoever holds it decides whether one more test may begin."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return "the lock of key tests"
 
 
 class KeptKey(models.Model):

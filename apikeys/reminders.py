@@ -3,16 +3,11 @@
 import logging
 from datetime import UTC, date, datetime, timedelta
 
-from django.conf import settings
-from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import Q
-from django.template.loader import render_to_string
 
+from apikeys import letters
 from apikeys.models import Credential
-from digitalme.accounts.models import Membership, User
-from digitalme.accounts.permissions import Permission
-from providers import registry
 
 DAYS_BEFORE = (14, 3, 0)
 
@@ -59,34 +54,5 @@ def _remind(credential: Credential, today: date) -> bool:
 
 
 def _mail(credential: Credential, end: date, today: date) -> bool:
-    addresses = _addresses(credential)
-    if not addresses:
-        return False
-    known = {provider.slug: provider.name for provider in registry.all_providers()}
-    context = {
-        "provider": known.get(credential.provider, credential.provider),
-        "credential": credential,
-        "whose": "this server's" if credential.is_system else "your team's" if credential.team_id else "your",
-        "end": end,
-        "days": (end - today).days,
-        "expires": credential.rotate_by is None or end < credential.rotate_by,
-        "place": f"{settings.SITE_URL}/{'admin/apikeys/credential' if credential.is_system else 'settings/api'}/",
-    }
-    subject = " ".join(render_to_string("emails/key_reminder.subject.txt", context).split())
-    body = render_to_string("emails/key_reminder.txt", context)
-    for address in addresses:  # one each: nobody learns who else is told
-        EmailMessage(subject, body, to=[address]).send()
-    return True
-
-
-def _addresses(credential: Credential) -> list[str]:
-    """Return whom a key concerns: its person, its team's owners, or who manages the house's keys."""
-    people = User.objects.filter(is_active=True)
-    if credential.user_id:
-        people = people.filter(id=credential.user_id)
-    elif credential.team_id:
-        people = people.filter(membership__team=credential.team_id, membership__role=Membership.Role.OWNER)
-    else:
-        name = Permission.MANAGE_SYSTEM_CREDENTIALS.rpartition(".")[2]
-        people = people.filter(Q(is_superuser=True) | Q(groups__permissions__codename=name))
-    return list(people.order_by("email").values_list("email", flat=True).distinct())
+    expires = credential.rotate_by is None or end < credential.rotate_by
+    return letters.send("key_reminder", credential, end=end, days=(end - today).days, expires=expires)

@@ -36,5 +36,6 @@ app.conf.beat_schedule = {
     "forget-kept-keys": {"task": "transfer.forget_kept_keys", "schedule": 3600.0},
     "look-after-audit-trail": {"task": "gateway.look_after_audit_trail", "schedule": 86400.0},
     "remind-of-ends-of-keys": {"task": "apikeys.remind", "schedule": 3600.0},
+    "test-stored-keys": {"task": "apikeys.recheck", "schedule": 900.0},
     "open-new-periods": {"task": "quotas.open_periods", "schedule": 300.0},
 }

@@ -192,6 +192,11 @@ MFA_TOTP_ISSUER = "DigitalMe"
 
 ROTATE_KEYS_AFTER_DAYS = env.number("DIGITALME_ROTATE_KEYS_AFTER_DAYS", 0)  # 0: only where a day is set by hand
 
+# How many tests of keys one address, and all people together, may ask for within an hour: found keys are tried out
+# elsewhere.
+KEY_TESTS_PER_ADDRESS = env.number("DIGITALME_KEY_TESTS_PER_ADDRESS", 30, least=1)
+KEY_TESTS_PER_HOUR = env.number("DIGITALME_KEY_TESTS_PER_HOUR", 1000, least=1)
+
 # --- Language, time, files --------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"

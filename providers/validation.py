@@ -1,13 +1,18 @@
 """Whether a credential works: one cheap request, its outcome told apart as people need it."""
 
+import contextvars
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from typing import Any
 
 from digitalme.errors import InvalidKeyFormat, ProviderUnavailable, SecurityViolation, ValidationTimeout
 from providers import adapters, echoes, google, outbound
 from providers.manifest import Check, Fact
+from providers.outbound import Fetched
 from providers.outcomes import Category, Outcome, plain
 from providers.placement import Outgoing, place_in
 from providers.registry import Provider
@@ -42,6 +47,11 @@ def check(provider: Provider, fields: Mapping[str, Secret], *, timeout: float = 
     found = _check(provider, fields, timeout)
     guard = echoes.guard_of(provider.manifest, fields)
     return replace(found, message=guard.told(found.message), detail=guard.told(found.detail))
+
+
+def was_asked(provider: Provider, outcome: Outcome) -> bool:
+    """Tell whether the provider was asked for this outcome, and its key not only looked at."""
+    return outcome.category is not Category.MALFORMED and outcome.message != UNTESTED.replace("{name}", provider.name)
 
 
 def _check(provider: Provider, fields: Mapping[str, Secret], timeout: float) -> Outcome:
@@ -93,15 +103,36 @@ def _ask(provider: Provider, definition: Check, fields: Mapping[str, Secret], ti
     request = Outgoing(definition.method, definition.path, dict(definition.headers), definition.body)
     place_in(provider.manifest, fields, request, only=definition.auth)
     there, path = provider.at(request.path)
-    found = outbound.fetch(
-        request.method,
-        there.upstream + path,
-        headers={"accept": "application/json", **request.headers},
-        body=request.body or None,
-        timeout=timeout,
-        operator=there.operator_upstream,
+    found = _within(
+        timeout,
+        lambda: outbound.fetch(
+            request.method,
+            there.upstream + path,
+            headers={"accept": "application/json", **request.headers},
+            body=request.body or None,
+            timeout=timeout,
+            operator=there.operator_upstream,
+        ),
     )
     return Answer(found.status, found.headers, found.body)
+
+
+def _within(seconds: float, deed: Callable[[], Fetched]) -> Fetched:
+    """Do it, but wait no longer: a resolver that is silent, or a head that drips, knows no timeout of ours. Raises
+    ValidationTimeout; the thread is left to itself."""
+    done: Future[Fetched] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(deed())
+        except BaseException as problem:  # whatever it is, it belongs to whoever waits
+            done.set_exception(problem)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(run,), name="key check", daemon=True).start()
+    try:
+        return done.result(seconds)
+    except FutureTimeout:
+        raise ValidationTimeout("The provider did not answer in time.") from None
 
 
 def _outcome(

@@ -145,6 +145,16 @@ class OutcomeSerializer(serializers.Serializer[Any]):
     message = serializers.CharField(help_text="A sentence for people.")
     detail = serializers.DictField()
     latency_ms = serializers.IntegerField()
+    checked_at = serializers.DateTimeField(help_text="When the provider was asked.")
+    cached = serializers.BooleanField(help_text="Whether that was an earlier test, within the last minute.")
+
+
+class HowToTest(serializers.Serializer[Any]):
+    """How a key is tested."""
+
+    force = serializers.BooleanField(
+        required=False, default=False, help_text="Ask the provider anew, although there is a result of the last minute."
+    )
 
 
 def own_key(user: User, slug: str, label: str = "") -> Credential:
@@ -229,10 +239,16 @@ class KeyTest(Resource):
 
     throttle_classes = (throttles.KeyTests,)
 
-    @extend_schema(operation_id="keys_test", request=None, responses=OutcomeSerializer)
+    @extend_schema(operation_id="keys_test", request=None, parameters=[HowToTest], responses=OutcomeSerializer)
     def post(self, request: Request, provider: str, label: str = "") -> Response:
-        """Ask the provider whether it accepts the key; it costs nothing."""
-        outcome = checks.test_credential(own_key(self.user, provider, label))
+        """Ask the provider whether it accepts the key; it costs nothing. A result of the last minute answers again.
+
+        After three rejections by a provider within 15 minutes it is refused (429) until `Retry-After`.
+        """
+        credential = own_key(self.user, provider, label)
+        given = HowToTest(data=request.query_params)
+        given.is_valid(raise_exception=True)
+        outcome = checks.test_credential(credential, actor=self.user, force=given.validated_data["force"])
         return Response(OutcomeSerializer(outcome).data)
 
 

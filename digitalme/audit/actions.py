@@ -16,6 +16,7 @@ class Action(StrEnum):
     CREDENTIAL_DISABLED = "credential.disabled"
     CREDENTIAL_ENABLED = "credential.enabled"
     CREDENTIAL_TESTED = "credential.tested"
+    CREDENTIAL_REJECTED = "credential.rejected"
     CREDENTIAL_UNREADABLE = "credential.unreadable"
     SYSTEM_KEY_SET = "system_key.set"
     SYSTEM_KEY_CHANGED = "system_key.changed"
@@ -23,6 +24,7 @@ class Action(StrEnum):
     SYSTEM_KEY_DISABLED = "system_key.disabled"
     SYSTEM_KEY_ENABLED = "system_key.enabled"
     SYSTEM_KEY_TESTED = "system_key.tested"
+    SYSTEM_KEY_REJECTED = "system_key.rejected"
 
     TOKEN_ISSUED = "token.issued"  # noqa: S105 (what happened to one)
     TOKEN_REVOKED = "token.revoked"  # noqa: S105

@@ -18,6 +18,7 @@ _WORDS: dict[Action | None, tuple[str, str]] = {
     Action.CREDENTIAL_DISABLED: (_KEY, "{provider} key switched off"),
     Action.CREDENTIAL_ENABLED: (_KEY, "{provider} key switched on"),
     Action.CREDENTIAL_TESTED: (_KEY, "{provider} key tested"),
+    Action.CREDENTIAL_REJECTED: (_WARNING, "{provider} no longer accepts the key: make a new one"),
     Action.CREDENTIAL_UNREADABLE: (_WARNING, "{provider} key could not be read: enter it again"),
     Action.SYSTEM_KEY_SET: (_KEY, "{provider} key of the house saved"),
     Action.SYSTEM_KEY_REMOVED: (_KEY, "{provider} key of the house removed"),

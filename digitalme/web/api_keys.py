@@ -117,7 +117,7 @@ def edit(request: SignedInRequest, slug: str) -> HttpResponse:
     except (InvalidKeyFormat, InvalidRequest) as error:
         form.refuse(error)
         return answer(request, provider, form=form)
-    result = _tested(provider, credential, saved=True)
+    result = _tested(request, provider, credential, saved=True)
     return done(request, provider, _with_repetition(result, credential), everything=new)
 
 
@@ -135,7 +135,8 @@ def _with_repetition(result: Result, credential: Credential) -> Result:
 def test(request: SignedInRequest, slug: str) -> HttpResponse:
     """Ask the provider whether it accepts the key."""
     provider = registry.get(slug)
-    return done(request, provider, _tested(provider, keys.key_of(request.user, provider.slug, label_of(request))))
+    credential = keys.key_of(request.user, provider.slug, label_of(request))
+    return done(request, provider, _tested(request, provider, credential))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -151,10 +152,11 @@ def remove(request: SignedInRequest, slug: str) -> HttpResponse:
     return done(request, provider, result, everything=provider.manifest.several)
 
 
-def _tested(provider: Provider, credential: Credential, *, saved: bool = False) -> Result:
+def _tested(request: SignedInRequest, provider: Provider, credential: Credential, *, saved: bool = False) -> Result:
     """Return what the test came to, in words. A test that is refused does not undo what was saved."""
     try:
-        return provider_cards.result_of(provider, checks.test_credential(credential), saved=saved)
+        outcome = checks.test_credential(credential, actor=request.user, force=saved or "force" in request.POST)
+        return provider_cards.result_of(provider, outcome, saved=saved)
     except DigitalMeError as error:
         return Result("warn", "Saved, not tested." if saved else "Not tested.", error.message)
 

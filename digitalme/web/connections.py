@@ -80,7 +80,7 @@ def take(request: SignedInRequest, slug: str) -> HttpResponse:
         status = error.status if not isinstance(error, InvalidRequest) else 400
         return page(request, FAILED, {"provider": provider, "error": error}, status=status)
     try:
-        outcome = checks.test_credential(granted.credential)
+        outcome = checks.test_credential(granted.credential, actor=request.user)
         result = provider_cards.result_of(provider, outcome)
     except DigitalMeError as error:
         result = Result("warn", "Not tested.", error.message)

@@ -6,9 +6,11 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.utils import timezone
 
 from apikeys import keys, oauth, resolution
+from apikeys.checks import DEAD, Checked
 from apikeys.models import Consent, Credential
 from apikeys.resolution import KeySource
 from digitalme.accounts import tokens
@@ -17,7 +19,7 @@ from digitalme.statements import ask
 from digitalme.web import charts, quota_bars, spending
 from providers import adapters, consent, registry
 from providers.registry import Provider
-from providers.validation import Category, Outcome
+from providers.validation import Category
 
 SPARK_DAYS = 30
 _OWN_CHIPS = {
@@ -46,11 +48,13 @@ class Chip:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a deed: a heading, a sentence, and how good it is (ok, warn, bad)."""
+    """What came of a deed: a heading, a sentence, and how good it is (ok, warn, bad). `again` offers to do it anew
+    although there is a result."""
 
     tone: str
     heading: str
     detail: str
+    again: bool = False
 
     @property
     def sentence(self) -> str:
@@ -112,6 +116,11 @@ class Card:
         """The places that the key names for itself, if it does."""
         own = self.credential is not None and adapters.own_destination(self.provider)
         return ", ".join(self.credential.destination) if self.credential and own else ""
+
+    @property
+    def dead(self) -> bool:
+        """Whether the provider rejected the key when it was tested last."""
+        return self.credential is not None and self.credential.status in DEAD
 
     @property
     def last_day(self) -> date | None:
@@ -236,11 +245,13 @@ def removed(provider: Provider, named: str, ended: bool | None) -> Result:
     return told[ended]
 
 
-def result_of(provider: Provider, outcome: Outcome, *, saved: bool = False) -> Result:
-    """Return a test's outcome in words."""
+def result_of(provider: Provider, outcome: Checked, *, saved: bool = False) -> Result:
+    """Return a test's outcome in words; of an earlier test, when that was."""
     tone = _TONES.get(outcome.category, "warn")
     heading = "Saved. " if saved else ""
-    if tone in ("ok", "bad") and outcome.category != Category.MALFORMED:
+    if outcome.cached:
+        heading += f"Tested {naturaltime(outcome.checked_at)}:"
+    elif tone in ("ok", "bad") and outcome.category != Category.MALFORMED:
         heading += f"{provider.name} answered in {outcome.latency_ms} ms."
     charged = " Nothing was charged." if outcome.category == Category.VALID else ""
-    return Result(tone, heading.strip(), outcome.message + charged)
+    return Result(tone, heading.strip(), outcome.message + charged, again=outcome.cached)

@@ -43,7 +43,7 @@ class Command(BaseCommand):
 
     @sensitive_variables("fields")
     def handle(self, *args: Any, **options: Any) -> None:
-        owner = _owner(options["user"], options["team"])
+        owner = owner_of(options["user"], options["team"])
         try:
             masters.verify()
             provider = registry.get(options["provider"])
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         named = f" '{credential.label}'" if credential.label else ""
         known = " It is the same one as before." if credential.same_as else ""
         self.stdout.write(
-            f"{provider.name}: key{named} set for {_name(options)} (version {credential.version}).{known}"
+            f"{provider.name}: key{named} set for {name_of(options)} (version {credential.version}).{known}"
         )
 
 
@@ -75,7 +75,8 @@ def _day(text: str) -> date:
     return date.fromisoformat(text)
 
 
-def _owner(email: str | None, slug: str | None) -> Owner:
+def owner_of(email: str | None, slug: str | None) -> Owner:
+    """Return whom a key belongs to: a person, a team, or else the house. Raises CommandError."""
     if email is not None:
         user = User.objects.filter(email__iexact=email).first()
         if user is None:
@@ -89,7 +90,8 @@ def _owner(email: str | None, slug: str | None) -> Owner:
     return keys.SYSTEM
 
 
-def _name(options: dict[str, Any]) -> str:
+def name_of(options: dict[str, Any]) -> str:
+    """Return the owner as it is told."""
     return options["user"] or (f"the team {options['team']}" if options["team"] else "the house")
 
 
