@@ -11,7 +11,7 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters
 
-from apikeys import checks, keys
+from apikeys import checks, keys, resolution
 from apikeys.models import Credential, HouseKey
 from apikeys.rotation_page import HouseKeyAdmin
 from digitalme.accounts import roles, security
@@ -27,8 +27,10 @@ admin.site.register(HouseKey, HouseKeyAdmin)
 
 
 def _choices() -> list[tuple[str, str]]:
-    """The providers whose key is one text; one of several texts is set with `manage.py set_key`."""
-    return [(one.slug, one.name) for one in registry.all_providers() if len(one.manifest.fields) == 1]
+    """The providers of which the house may have a key of one text; one of several texts is set with `manage.py
+    set_key`."""
+    allowed = filter(resolution.house_serves, registry.all_providers())
+    return [(one.slug, one.name) for one in allowed if len(one.manifest.fields) == 1]
 
 
 class SystemKeyForm(forms.ModelForm[Credential]):

@@ -84,7 +84,7 @@ def set_key(
     cannot be written down: then nothing has changed.
     """
     terms.check_label(provider, label)
-    if owner.kind == "system" and adapters.own_destination(provider):
+    if owner.kind == "system" and not resolution.house_serves(provider):
         raise InvalidRequest(f"Keys of {provider.name} are a user's or a team's own; the house has none.")
     agreed = Terms(display_name, expires_at, rotate_by)
     terms.check(agreed, now=timezone.now())

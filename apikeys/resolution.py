@@ -19,8 +19,10 @@ from apikeys import vault
 from apikeys.models import Credential
 from apikeys.vault import Context, CredentialUnreadable
 from digitalme.database import among, as_time, as_uuid
+from digitalme.errors import NotFound
 from digitalme.statements import Rows, Statement
 from providers import adapters, auth, registry
+from providers.registry import Provider
 from providers.secrets import Secret
 
 Found = TypeVar("Found")
@@ -184,9 +186,9 @@ def touch(uses: Mapping[UUID, Mapping[str, str]], *, now: datetime) -> None:
 
 
 def _stored(row: tuple[Any, ...]) -> ResolvedKey | None:
-    """Return the row as a key, or nothing if it is switched off."""
+    """Return the row as a key, or nothing if it is switched off, or the house's where it may have none."""
     rank, _, credential_id, team_id, provider, version, sealed, destination, active, owner, salt = row[:11]
-    if not active:
+    if not active or (_RANKS[rank] is KeySource.SYSTEM and not _house_serves(provider)):
         return None
     return ResolvedKey(
         source=_RANKS[rank],
@@ -208,13 +210,23 @@ def _expired(row: tuple[Any, ...]) -> datetime | None:
     return end if end is not None and end <= datetime.now(UTC) else None
 
 
+def house_serves(provider: Provider) -> bool:
+    """Whether the house may have a key for a provider: one that is built in, or in the operator's folder. One that
+    was entered in the admin leads wherever its author says, and one whose keys name their own destinations
+    wherever their owner does."""
+    return provider.origin != "installed" and not adapters.own_destination(provider)
+
+
+def _house_serves(slug: str) -> bool:
+    try:
+        return house_serves(registry.get(slug))
+    except NotFound:  # it was removed just now
+        return False
+
+
 def _from_environment(provider: str) -> ResolvedKey | None:
-    """Return the house's key from the environment. It goes to no address that was entered in the admin: who may
-    install a provider there need not be who set the key. Where keys name their own destinations, it has none."""
-    if not settings.DIGITALME_SYSTEM_KEYS.get(provider):
-        return None
-    known = registry.get(provider)
-    if known.origin == "installed" or adapters.own_destination(known):
+    """Return the house's key from the environment, where it may have one."""
+    if not settings.DIGITALME_SYSTEM_KEYS.get(provider) or not _house_serves(provider):
         return None
     return ResolvedKey(KeySource.SYSTEM, provider, plain_env=True)
 

@@ -87,6 +87,21 @@ _DEARER_MODELS = ("search", "audio", "realtime", "deep-research", "computer-use"
 _MAX_DEPTH = 12
 
 
+# What the house's calls may say of themselves: form and version, never another account, a beta or an address.
+_HEADERS = frozenset(
+    {"accept", "accept-encoding", "accept-language", "content-type", "idempotency-key", "user-agent", "x-request-id"}
+)
+
+
+def headers(given: Mapping[str, str]) -> dict[str, str]:
+    """Return those of a caller's headers (names in lower case) that may go out with the house's key."""
+    return {
+        name: value
+        for name, value in given.items()
+        if name in _HEADERS or name.startswith("x-stainless-") or name.endswith("-version")
+    }
+
+
 def check(operation: Operation, body: Mapping[str, Any]) -> None:
     """Raise InvalidRequest unless the body alone bounds what this call can cost."""
     allowed = _PARAMETERS.get(operation.dialect)
@@ -107,7 +122,7 @@ def check(operation: Operation, body: Mapping[str, Any]) -> None:
 def _refusal(what: str, field: str) -> InvalidRequest:
     return InvalidRequest(
         f"The demo key cannot serve {what}, because its cost cannot be bounded beforehand. "
-        "Leave it out or add your own key.",
+        "Leave it out or add your own key for this.",
         field=field,
     )
 

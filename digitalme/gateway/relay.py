@@ -19,7 +19,7 @@ from digitalme.gateway import tickets, unechoed
 from digitalme.gateway.admission import Call
 from digitalme.gateway.bodies import Upload
 from digitalme.gateway.progress import Progress
-from providers import adapters, auth, echoes, metering, refusals
+from providers import adapters, auth, echoes, house, metering, refusals
 from providers.adapter import Adapter, Answer, Asked, Headers
 from providers.echoes import Guard
 from providers.manifest import Inlet, Manifest
@@ -98,8 +98,8 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     if call.provider is None or call.operation is None:
         raise ValueError("An admitted call has a provider and an operation.")
     prepared, body, hide_usage = request.parsed, request.body, False
+    house_pays = admitted.key is not None and admitted.source is KeySource.SYSTEM
     if request.parsed is not None:
-        house_pays = admitted.key is not None and admitted.source is KeySource.SYSTEM
         prepared, hide_usage = metering.prepare(call.operation, request.parsed, cap_output=house_pays)
     fields = await _open(admitted.key, call.provider.manifest) if admitted.key else {}
     guard = echoes.guard_of(call.provider.manifest, fields) if fields else None
@@ -108,6 +108,8 @@ async def _ask(progress: Progress, request: Request, upstream: Relay) -> tuple[A
     if prepared is not request.parsed:
         body = json.dumps(prepared, separators=(",", ":")).encode()
     headers = auth.forwardable(request.headers, compressed=_unread(call))
+    if house_pays:
+        headers = house.headers(headers)
     path = request.path_and_query
     if admitted.key is None:
         auth.strip(call.provider.manifest, headers)
@@ -139,12 +141,13 @@ async def _by_adapter(
     call = progress.admitted.call
     if call.provider is None or call.operation is None:
         raise ValueError("An admitted call has a provider and an operation.")
+    headers = auth.forwardable(request.headers)
     asked = Asked(
         provider=call.provider,
         operation=call.operation,
         method=request.method,
         path=request.path_and_query,
-        headers=auth.forwardable(request.headers),
+        headers=house.headers(headers) if progress.admitted.source is KeySource.SYSTEM else headers,
         body=request.body,
         parsed=parsed,
         upload=request.upload,

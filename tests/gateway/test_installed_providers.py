@@ -9,6 +9,7 @@ from typing import Any
 import openai
 import pytest
 import requests
+from django.core.management import CommandError
 
 from apikeys.models import Credential
 from providers import definitions
@@ -114,21 +115,32 @@ def test_mistral_is_called_by_the_openai_sdk_metered_and_priced(
         assert (record.input_tokens, record.output_tokens) == (21, 9)
 
 
-def test_the_houses_key_for_it_is_capped_and_limited(
+def test_the_house_has_no_key_for_what_was_installed(
     web: WebProcess, provider: FakeProvider, alice: Person, installed: Callable[[str], None]
 ) -> None:
     installed("mistral")
-    Credential.objects.filter(user=alice.user).delete()
-    command("set_key", "mistral", "--system", stdin=KEYS["mistral"])
-    command("set_allocation", alice.user.email, "--provider", "mistral", "--type", "demo", "--requests", "1")
+    Credential.objects.filter(user=alice.user).update(user=None, is_system=True)  # as it was set before this rule
+    provider.seen.clear()
+    sdk = openai.OpenAI(api_key=alice.token, base_url=web.gateway("mistral", "/v1"), max_retries=0)
+    with pytest.raises(openai.NotFoundError, match="Add your own"):
+        sdk.chat.completions.create(model="mistral-small-latest", messages=MESSAGES)
+    with pytest.raises(CommandError, match="the house has none"):
+        command("set_key", "mistral", "--system", stdin=KEYS["mistral"])
+    assert provider.seen == []
+
+
+def test_the_houses_key_for_one_in_the_operators_folder_is_capped(
+    start_web: Callable[..., WebProcess], provider: FakeProvider, alice: Person, tmp_path: Path
+) -> None:
+    (tmp_path / "mistral.toml").write_text(example("mistral"))
+    house = {"DIGITALME_SYSTEM_KEY_MISTRAL": KEYS["mistral"], "DIGITALME_PROVIDERS_DIR": str(tmp_path)}
+    web = start_web(provider.url, **house)
+    until(lambda: known(web, alice, "mistral"))
     provider.seen.clear()
     sdk = openai.OpenAI(api_key=alice.token, base_url=web.gateway("mistral", "/v1"), max_retries=0)
     sdk.chat.completions.create(model="mistral-small-latest", messages=MESSAGES)
     assert provider.seen[0].json["max_tokens"] == 1024
     assert "max_completion_tokens" not in provider.seen[0].json
-    with pytest.raises(openai.RateLimitError, match="demo limit on requests for mistral"):
-        sdk.chat.completions.create(model="mistral-small-latest", messages=MESSAGES)
-    assert len(provider.seen) == 1
 
 
 def test_notion_takes_any_path_on_an_own_key(
@@ -154,16 +166,15 @@ def test_notion_takes_any_path_on_an_own_key(
     assert (record.operation, record.cost) == ("pages", Decimal(0))
 
 
-def test_the_houses_key_for_notion_serves_nothing(
+def test_without_an_own_key_notion_asks_for_one(
     web: WebProcess, provider: FakeProvider, alice: Person, installed: Callable[[str], None]
 ) -> None:
     installed("notion")
     Credential.objects.filter(user=alice.user).delete()
-    command("set_key", "notion", "--system", stdin=KEYS["notion"])
     provider.reset()
     answer = answered(web, alice, "notion/v1/users/me")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-    assert "Add your own Notion key" in answer.json()["detail"]
+    assert "no usable Notion key. Add your own" in answer.json()["detail"]
     assert provider.seen == []
 
 
@@ -195,17 +206,15 @@ def test_a_key_goes_to_no_other_address_than_it_was_entered_for(
 
 
 @pytest.mark.parametrize("how", ["off", "gone", "corrupt"])
-def test_the_house_does_not_step_in_for_a_key_that_fails(
+def test_nothing_steps_in_for_a_key_that_fails(
     how: str, web: WebProcess, provider: FakeProvider, alice: Person, installed: Callable[[str], None]
 ) -> None:
     installed("mistral")
     own = Credential.objects.filter(user=alice.user, provider="mistral")
     if how == "corrupt":
         own.update(sealed={"api_key": "AAAA"})
-        command("set_key", "mistral", "--system", stdin="s" * 32)
     elif how == "off":
         own.update(is_active=False)
-        command("set_key", "mistral", "--system", stdin="s" * 32)
     else:
         own.delete()
     provider.seen.clear()
