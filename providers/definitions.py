@@ -30,11 +30,7 @@ def checked(text: str, *, slug: str = "", where: str = WHERE) -> Manifest:
         raise ManifestProblem(f"{where}: '{found.slug}' is defined by a file of the operator's; choose another slug.")
     if not slug and ProviderDefinition.objects.filter(slug=found.slug).exists():
         raise ManifestProblem(f"{where}: '{found.slug}' is installed already; change it there.")
-    for origin in found.origins:
-        try:
-            addresses.check_url(origin, operator=False)
-        except SecurityViolation as problem:
-            raise ManifestProblem(f"{where}: 'base_url' {origin} cannot be used: {problem.message}") from None
+    check_origins(found, where)
     return found
 
 
@@ -77,6 +73,15 @@ def remove(row: ProviderDefinition) -> None:
         raise ManifestProblem(f"{WHERE}: '{row.slug}' is built in; it can be switched off, not removed.")
     row.delete()
     _announce()
+
+
+def check_origins(found: Manifest, where: str) -> None:
+    """Raise ManifestProblem if an address of a definition is none that a key may ever be sent to."""
+    for origin in found.origins:
+        try:
+            addresses.check_url(origin.replace("://*.", "://any."), operator=False)
+        except SecurityViolation as problem:
+            raise ManifestProblem(f"{where}: 'base_url' {origin} cannot be used: {problem.message}") from None
 
 
 def list_built_in() -> None:

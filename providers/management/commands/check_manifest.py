@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from digitalme.errors import SecurityViolation
-from providers import addresses, manifest
+from providers import manifest
 from providers.builtin import BUILT_IN, CATALOG
+from providers.definitions import check_origins
 from providers.manifest import ManifestProblem
 
 
@@ -33,10 +33,6 @@ def _checked(file: Path) -> str:
     found = manifest.load(file)
     if found.slug in BUILT_IN and file.resolve().parent != CATALOG.resolve():
         raise ManifestProblem(f"{file.name}: '{found.slug}' is built in and cannot be replaced; choose another slug.")
-    for origin in found.origins:
-        try:
-            addresses.check_url(origin, operator=False)
-        except SecurityViolation as problem:
-            raise ManifestProblem(f"{file.name}: 'base_url' {origin} cannot be used: {problem.message}") from None
+    check_origins(found, file.name)
     count = len(found.operations)
     return f"{file.name}: {found.name} ({found.slug}) is in order, with {count} operation{'s' if count != 1 else ''}."
