@@ -79,7 +79,7 @@ def person() -> Person:
 
 def secrets_of(provider: Provider, number: int) -> list[str]:
     fields = fields_of(provider, number)
-    return [fields[field.name] for field in provider.manifest.fields if field.secret]
+    return [fields[field.name] for field in provider.manifest.fields if field.secret and field.name in fields]
 
 
 def give_keys(user: User, number: int = 0) -> list[str]:
