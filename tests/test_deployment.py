@@ -222,7 +222,7 @@ def test_a_lock_pins_every_package_by_hash_and_names_no_host(name: str) -> None:
     lock = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert "://" not in lock
     assert not re.search(r"^-", lock, flags=re.MULTILINE)
-    pinned = re.findall(r"^\S+==\S+( ;.*)? \\\n    --hash=sha256:", lock, flags=re.MULTILINE)
+    pinned = re.findall(r"^[^\s\[]+(\[[^\]]+\])?==\S+( ;.*)? \\\n    --hash=sha256:", lock, flags=re.MULTILINE)
     assert len(pinned) == len(re.findall(r"^[a-z0-9]", lock, flags=re.MULTILINE))
 
 
