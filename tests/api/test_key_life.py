@@ -27,18 +27,18 @@ def patch(client: Client, url: str, **what: Any) -> Any:
 
 def test_each_label_is_an_address(alice_program: Client) -> None:
     assert put(alice_program).status_code == 201
-    assert put(alice_program, "/api/v1/keys/notes/work/").status_code == 201
+    assert put(alice_program, "/api/v1/keys/notes/office/").status_code == 201
     assert put(alice_program, "/api/v1/keys/notes/").status_code == 201
     assert put(alice_program).status_code == 200
     listed = alice_program.get("/api/v1/keys/").json()
-    assert [one["label"] for one in listed] == ["", "home", "work"]
+    assert [one["label"] for one in listed] == ["", "home", "office"]
     assert alice_program.delete(HOME).status_code == 204
     assert alice_program.get(HOME).status_code == 404
     assert Credential.objects.count() == 2
 
 
 def test_a_provider_of_one_key_takes_no_label(alice_program: Client) -> None:
-    answer = alice_program.put("/api/v1/keys/openai/work/", {"key": OPENAI_KEY}, content_type="application/json")
+    answer = alice_program.put("/api/v1/keys/openai/office/", {"key": OPENAI_KEY}, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (400, "InvalidRequest")
 
 
@@ -77,7 +77,7 @@ def test_a_key_is_switched_off_and_on(alice_program: Client) -> None:
         {"rotate_by": "2020-01-01"},
         {"rotate_by": "soon"},
         {"display_name": "x" * 101},
-        {"label": "work"},
+        {"label": "office"},
     ],
 )
 def test_terms_that_cannot_be_are_refused(what: dict[str, Any], alice_program: Client) -> None:

@@ -284,9 +284,9 @@ def test_a_server_that_is_away_costs_nothing(call: Call, alice: Person, unused_p
 
 def test_each_mailbox_has_its_path(call: Call, alice: Person, inbox: Inbox, unused_port: int) -> None:
     connect(alice, **sending(unused_port))
-    connect(alice, label="work", **sending(inbox.port))
+    connect(alice, label="office", **sending(inbox.port))
     body = {"to": "a@example.org", "text": "Hello"}
-    assert [call("POST", path, json=body).status_code for path in ("/work/messages", "/messages")] == [202, 502]
+    assert [call("POST", path, json=body).status_code for path in ("/office/messages", "/messages")] == [202, 502]
 
 
 def test_what_a_mailbox_cannot_is_said(call: Call, alice: Person, inbox: Inbox) -> None:

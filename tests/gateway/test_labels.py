@@ -29,7 +29,7 @@ def test_the_label_follows_the_provider_in_the_path(
     def get(path: str) -> int:
         return requests.get(web.gateway("notes", path), headers=alice.headers, timeout=20).status_code
 
-    assert [get("/v1/notes"), get("/home/v1/notes/7?all=%2F"), get("/work/v1/notes"), get("/home/v2")] == [
+    assert [get("/v1/notes"), get("/home/v1/notes/7?all=%2F"), get("/office/v1/notes"), get("/home/v2")] == [
         200,
         200,
         404,
@@ -39,8 +39,8 @@ def test_the_label_follows_the_provider_in_the_path(
         ("/v1/notes", "Bearer without-label"),
         ("/v1/notes/7?all=%2F", "Bearer at-home"),
     ]
-    refusal = requests.get(web.gateway("notes", "/work/v1/notes"), headers=alice.headers, timeout=20).json()["error"]
-    assert "with the label 'work'" in refusal["message"]
+    refusal = requests.get(web.gateway("notes", "/office/v1/notes"), headers=alice.headers, timeout=20).json()["error"]
+    assert "with the label 'office'" in refusal["message"]
     assert {record.provider for record in alice.records()} == {"notes"}
 
 
