@@ -1,6 +1,7 @@
 """What a provider is that no definition can describe: an adapter in code answers in its place."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -68,7 +69,7 @@ class Asked:
     upload: Upload | None = None
 
 
-class Adapter:
+class Adapter(ABC):
     """Base of all adapters; a definition names its own by `adapter`."""
 
     # Whether each credential names for itself where it may be sent.
@@ -85,6 +86,7 @@ class Adapter:
 
     def check_fields(self, manifest: Manifest, fields: Mapping[str, Secret]) -> None:
         """Raise InvalidKeyFormat, without a value, unless the fields, each of which fits by itself, fit together."""
+        return None
 
     def check(self, provider: Provider, fields: Mapping[str, Secret], *, timeout: float) -> Outcome | None:
         """Return whether the credential works; None where the definition says how to find out.
@@ -95,13 +97,13 @@ class Adapter:
         """
         return None
 
+    @abstractmethod
     async def answer(self, asked: Asked) -> Answer:
         """Return what a call is answered.
 
         Raises DigitalMeError: InvalidRequest for one that cannot be carried out, and ProviderUnavailable,
         whose reason "connect" says that nothing has reached the provider.
         """
-        raise NotImplementedError
 
 
 class Said:

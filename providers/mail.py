@@ -27,6 +27,7 @@ from providers.adapter import Adapter, Answer, Asked, Headers, Said
 from providers.mail_servers import Lines, Refused, Server
 from providers.manifest import Manifest
 from providers.outcomes import Category, Outcome
+from providers.payloads import json_object
 from providers.registry import Provider
 from providers.secrets import Secret
 
@@ -196,7 +197,7 @@ def _send(asked: Asked, box: Mailbox) -> Deed:
     server = _needed(box.smtp, "SMTP", "send")
     domain = box.address.rpartition("@")[2]
     message = mail_messages.compose(
-        _object(asked.body),
+        json_object(asked.body),
         sender=box.address,
         message_id=f"<{uuid.uuid4().hex}@{domain}>",
         now=datetime.now(UTC),
@@ -303,16 +304,6 @@ def _query(asked: Asked) -> dict[str, str]:
     if len(found) != len(pairs):
         raise InvalidRequest("Each parameter may be given once.")
     return found
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("The request's body is not valid JSON.") from None
-    if not isinstance(value, dict):
-        raise InvalidRequest("The request's body must be a JSON object.")
-    return value
 
 
 # --- Answers -------------------------------------------------------------------------------------

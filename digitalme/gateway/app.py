@@ -24,7 +24,7 @@ from digitalme.gateway.bodies import ClientLeft, Receive, Upload
 from digitalme.gateway.progress import Progress
 from digitalme.gateway.relay import Request
 from digitalme.gateway.runtime import Runtime
-from providers import metering, refusals, registry
+from providers import metering, payloads, refusals, registry
 from providers.manifest import Inlet, Operation
 from providers.metering import Estimate
 from providers.placement import Incoming, in_body, take_from_address, take_from_body
@@ -229,7 +229,7 @@ async def _read(
             elif body is None:
                 body = await bodies.whole(headers, receive)
             if operation.dialect != "none":
-                parsed = bodies.parsed(body) if body or operation.dialect not in ("json", "jsonrpc") else {}
+                parsed = payloads.json_object(body) if body or operation.dialect not in ("json", "jsonrpc") else {}
                 operation = metering.told(operation, parsed)
                 estimate = metering.estimate(operation, parsed, len(body))
             else:

@@ -1,7 +1,6 @@
 """The bodies of requests: read whole where something in them is looked at, else handed on as they come."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -106,17 +105,6 @@ async def whole(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         if size > MAX_BODY:
             raise InvalidRequest(TOO_LARGE, limit=MAX_BODY)
     return b"".join(pieces)
-
-
-def parsed(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that a body is. Raises InvalidRequest."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("The request's body is not valid JSON.") from None
-    if not isinstance(value, dict):
-        raise InvalidRequest("The request's body must be a JSON object.")
-    return value
 
 
 async def until_client_leaves(work: Any, receive: Receive, upload: Upload | None) -> None:
