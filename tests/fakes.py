@@ -102,21 +102,31 @@ class FakeProvider:
         self.manner = Manner()
 
 
-class _Server(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
+    """One that reports nothing."""
+
     daemon_threads = True
     request_queue_size = 512
-    fake: FakeProvider
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that left is part of the tests."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class QuietHandler(BaseHTTPRequestHandler):
+    """One that reports nothing, and keeps connections open."""
+
     protocol_version = "HTTP/1.1"
-    server: _Server
 
     def log_message(self, format: str, *args: Any) -> None:
         """Stay quiet."""
+
+
+class _Server(QuietServer):
+    fake: FakeProvider
+
+
+class _Handler(QuietHandler):
+    server: _Server
 
     def do_GET(self) -> None:
         self._answer(b"")

@@ -3,7 +3,6 @@
 import base64
 import os
 import re
-import threading
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError
 from django.utils import timezone
 
 from apikeys import heartbeat, kept, keyring, masters, resealing, resolution, sealed_rows
@@ -440,55 +438,3 @@ def test_a_change_that_comes_between_reading_and_writing_wins(
     assert resealing._swap(stale[0], columns) == 0
     assert opened() == {OTHER_KEY}
     assert credential.id == uuid.UUID(str(stale[0].id))
-
-
-# --- The heartbeat ------------------------------------------------------------------------------
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_process_says_which_keys_it_holds_until_it_ends() -> None:
-    beat = heartbeat.Heartbeat("worker").start()
-    holder = heartbeat.live().get()
-    assert (holder.role, holder.pid, holder.sealing_id) == ("worker", os.getpid(), "test")
-    assert set(holder.known["master"]) == {"test"}
-    beat.stop()
-    assert not heartbeat.live().exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_process_follows_a_promotion_with_its_next_beat(settings: Any) -> None:
-    settings.DIGITALME_MASTER_KEYS = BOTH
-    masters.verify()
-    holder = KeyHolder(role="web", host="north", pid=1)
-    heartbeat.beat(holder)
-    HouseKey.objects.filter(key_id="k1").update(state="sealing")
-    masters.refresh()
-    heartbeat.beat(holder)
-    assert KeyHolder.objects.get().sealing_id == "k1"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_beat_that_fails_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
-    beaten = threading.Event()
-
-    def fail(holder: KeyHolder) -> None:
-        if fails:
-            fails.pop()
-            raise DatabaseError("gone")
-        beaten.set()
-
-    fails: list[int] = []
-    beat = heartbeat.Heartbeat("web")
-    monkeypatch.setattr(heartbeat, "beat", fail)
-    beat.start()
-    beaten.clear()
-    fails += [1, 2]
-    assert beaten.wait(30)
-    beat.stop()
-
-
-def test_a_heartbeat_does_not_begin_with_keys_that_are_refused(db: None, settings: Any) -> None:
-    settings.DIGITALME_MASTER_KEYS = ""
-    with pytest.raises(keyring.UnusableKey, match="DIGITALME_MASTER_KEYS"):
-        heartbeat.Heartbeat("web").start()

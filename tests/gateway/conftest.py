@@ -84,7 +84,7 @@ class Person:
             time.sleep(0.02)
 
 
-def until(what: Callable[[], bool], seconds: float = 15) -> None:
+def until(what: Callable[[], object], seconds: float = 15) -> None:
     """Wait until it holds: settlement and the look for providers follow by themselves."""
     end = time.monotonic() + seconds
     while not what():

@@ -7,9 +7,10 @@ import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
+
+from tests.fakes import QuietHandler, QuietServer
 
 PIECE = bytes(range(256)) * 256
 GATE_SECONDS = 30
@@ -56,20 +57,12 @@ class Sink:
         self.taken, self.begun, self.gate = [], threading.Event(), threading.Event()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(QuietServer):
     sink: Sink
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that left is part of the tests."""
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     server: _Server
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Stay quiet."""
 
     def do_GET(self) -> None:
         sink = self.server.sink

@@ -9,9 +9,8 @@ import requests
 from apikeys.models import Credential
 from providers.registry import Provider
 from tests.fakes import FakeProvider
-from tests.gateway.conftest import Person, WebProcess, command
+from tests.gateway.conftest import Person, WebProcess, command, until
 from tests.gateway.test_sdks import MESSAGES, OWN_KEY
-from tests.gateway.test_settlement import until
 
 # The web process is another one: what it is to see must be committed.
 pytestmark = pytest.mark.django_db(transaction=True)

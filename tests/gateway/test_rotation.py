@@ -13,9 +13,8 @@ from django.core.management import CommandError
 
 from apikeys.models import Credential, KeyHolder
 from tests.fakes import FakeProvider
-from tests.gateway.conftest import Person, WebProcess, command
+from tests.gateway.conftest import Person, WebProcess, command, until
 from tests.gateway.test_revocation import call, own_key, streams
-from tests.gateway.test_settlement import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,7 @@ from django.core.management import call_command
 from digitalme.gateway import invariant, settlement
 from quotas.models import Allocation, Lease
 from tests.fakes import FakeProvider, Manner
-from tests.gateway.conftest import Person, WebProcess, command
+from tests.gateway.conftest import Person, WebProcess, command, until
 from tests.gateway.test_sdks import MESSAGES, OWN_KEY, openai_client
 
 # The web process is another one: what it is to see must be committed.
@@ -27,13 +26,6 @@ BODY = {"model": "gpt-4o-mini", "messages": MESSAGES, "stream": True}
 
 def leases(person: Person) -> int:
     return Lease.objects.filter(user_id=person.user.id).count()
-
-
-def until(condition: Callable[[], object], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "It did not come to pass."
-        time.sleep(0.02)
 
 
 def ledger_is_exact(person: Person) -> bool:
