@@ -337,6 +337,11 @@ def key_of(user: User, slug: str, label: str = "") -> Credential:
     return credential
 
 
+def keys_of_team(team_id: UUID) -> QuerySet[Credential]:
+    """Return the keys that a team shares, by provider."""
+    return Credential.objects.filter(team_id=team_id).order_by("provider", "label")
+
+
 def system_keys() -> QuerySet[Credential]:
     """Return the house's keys that are kept in the database, by provider."""
     return Credential.objects.filter(is_system=True).order_by("provider", "label")

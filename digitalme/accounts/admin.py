@@ -18,7 +18,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from digitalme.accounts import roles, security, sign_ins, tokens
-from digitalme.accounts.models import AccessToken, Membership, Team, User
+from digitalme.accounts.models import AccessToken, Invitation, Membership, Team, User
 from digitalme.accounts.permissions import Permission
 from digitalme.accounts.roles import Role
 from digitalme.audit import log as trail
@@ -204,13 +204,30 @@ class Members(admin.TabularInline[Membership, Team]):
     raw_id_fields = ("user",)
 
 
+class Invitations(admin.TabularInline[Invitation, Team]):
+    """Who was asked into a team, to be read only: people are asked in by those who look after it."""
+
+    model = Invitation
+    extra = 0
+    fields = readonly_fields = ("email", "role", "state", "invited_by", "created_at", "expires_at")
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Invitations are sent from the team's own page."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nothing about one can be edited."""
+        return False
+
+
 @admin.register(Team)
 class TeamAdmin(admin.ModelAdmin[Team]):
     """Teams and their members."""
 
     list_display = ("name", "slug", "created_at")
     search_fields = ("name", "slug")
-    inlines = (Members,)
+    inlines = (Members, Invitations)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Save the members, and write down the team as it is now."""

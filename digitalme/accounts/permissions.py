@@ -18,6 +18,7 @@ class Permission(StrEnum):
     ADD_MEMBERSHIPS = "accounts.add_membership"
     CHANGE_MEMBERSHIPS = "accounts.change_membership"
     DELETE_MEMBERSHIPS = "accounts.delete_membership"
+    VIEW_INVITATIONS = "accounts.view_invitation"
     VIEW_TOKENS = "accounts.view_accesstoken"
     REVOKE_TOKENS = "accounts.change_accesstoken"
 

@@ -41,6 +41,7 @@ _READ = frozenset(
         Permission.VIEW_USERS,
         Permission.VIEW_TEAMS,
         Permission.VIEW_MEMBERSHIPS,
+        Permission.VIEW_INVITATIONS,
         Permission.VIEW_TOKENS,
         Permission.VIEW_CREDENTIALS,
         Permission.VIEW_PROVIDERS,

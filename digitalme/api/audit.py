@@ -27,7 +27,8 @@ class EventSerializer(serializers.ModelSerializer[AuditEvent]):
 
     action = serializers.ChoiceField(choices=[action.value for action in Action])
     by = serializers.SerializerMethodField(
-        help_text="you, staff, user, command (an operator), task (a job), gateway (a call) or visitor (not signed in)."
+        help_text="you, staff, team (who looks after yours), user, command (an operator), task (a job), gateway "
+        "(a call) or visitor (not signed in)."
     )
     actor = serializers.SerializerMethodField(help_text="user:ID; empty if unknown, or somebody else's to know.")
     address = serializers.SerializerMethodField(help_text="The client's address, as far as it is yours to know.")

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from digitalme.api import audit, docs, keys, me, providers, quotas, records, resource, tokens, usage
+from digitalme.api import audit, docs, keys, me, providers, quotas, records, resource, teams, tokens, usage
 
 urlpatterns = [
     path("keys/", keys.Keys.as_view(), name="api_keys"),
@@ -19,6 +19,17 @@ urlpatterns = [
     path("usage/records/<uuid:request_id>/", records.Record.as_view(), name="api_usage_record"),
     path("tokens/", tokens.Tokens.as_view(), name="api_tokens"),
     path("tokens/<uuid:token_id>/", tokens.Token.as_view(), name="api_token"),
+    path("teams/", teams.Teams.as_view(), name="api_teams"),
+    path("teams/<slug:team>/", teams.OneTeam.as_view(), name="api_team"),
+    path("teams/<slug:team>/members/", teams.Members.as_view(), name="api_team_members"),
+    path("teams/<slug:team>/members/<uuid:user_id>/", teams.Member.as_view(), name="api_team_member"),
+    path("teams/<slug:team>/invitations/", teams.Invitations.as_view(), name="api_team_invitations"),
+    path(
+        "teams/<slug:team>/invitations/<uuid:invitation_id>/",
+        teams.OneInvitation.as_view(),
+        name="api_team_invitation",
+    ),
+    path("invitations/<str:token>/", teams.Answer.as_view(), name="api_invitation"),
     path("audit/", audit.Audit.as_view(), name="api_audit"),
     path("me/", me.Me.as_view(), name="api_me"),
     path("schema/", docs.Schema.as_view(), name="schema"),

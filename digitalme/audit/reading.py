@@ -11,7 +11,8 @@ from digitalme.audit.models import AuditEvent
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Who did it and from where, as far as the reader may know: "you", "staff", or the kind of actor."""
+    """Who did it and from where, as far as the reader may know: "you", "staff", "team" for
+    somebody who looks after a team, or the kind of actor."""
 
     by: str
     actor: str
@@ -35,5 +36,5 @@ def seen_by(event: AuditEvent, user_id: UUID) -> Seen:
     if event.actor == f"user:{user_id}":
         return Seen("you", event.actor, event.address, event.request_id)
     if event.actor_kind == ActorKind.USER:
-        return Seen("staff", "", "", "")
+        return Seen("team" if event.action.startswith("team.") else "staff", "", "", "")
     return Seen(event.actor_kind, "", event.address, event.request_id)

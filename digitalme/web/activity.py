@@ -11,7 +11,7 @@ from digitalme.errors import DigitalMeError
 from providers import registry
 
 SHOWN = 10
-_KEY, _PERSON, _WARNING = "key-round", "user-round", "triangle-alert"
+_KEY, _PERSON, _TEAM, _WARNING = "key-round", "user-round", "users-round", "triangle-alert"
 _WORDS: dict[Action | None, tuple[str, str]] = {
     Action.CREDENTIAL_SET: (_KEY, "{provider} key saved"),
     Action.CREDENTIAL_REMOVED: (_KEY, "{provider} key removed"),
@@ -30,6 +30,17 @@ _WORDS: dict[Action | None, tuple[str, str]] = {
     Action.USER_ENABLED: (_PERSON, "Account enabled"),
     Action.USER_ROLE_CHANGED: (_PERSON, "Role changed"),
     Action.USER_TIER_CHANGED: (_PERSON, "Tier changed"),
+    Action.TEAM_CREATED: (_TEAM, "Team made"),
+    Action.TEAM_CHANGED: (_TEAM, "Team changed"),
+    Action.TEAM_DELETED: (_TEAM, "Team dissolved"),
+    Action.TEAM_INVITED: (_TEAM, "Somebody invited to a team"),
+    Action.TEAM_INVITATION_WITHDRAWN: (_TEAM, "Invitation to a team withdrawn"),
+    Action.TEAM_INVITATION_DECLINED: (_TEAM, "Invitation to a team declined"),
+    Action.TEAM_JOINED: (_TEAM, "Team joined"),
+    Action.TEAM_LEFT: (_TEAM, "Team left"),
+    Action.TEAM_MEMBER_REMOVED: (_TEAM, "Taken out of a team"),
+    Action.TEAM_ROLE_CHANGED: (_TEAM, "Role in a team changed"),
+    Action.TEAM_HANDED_OVER: (_TEAM, "Team handed over"),
     Action.ALLOCATION_SET: ("gauge", "Limit changed"),
     Action.LIMIT_SET: ("gauge", "Limit changed"),
     Action.LIMIT_REMOVED: ("gauge", "Limit removed"),
@@ -47,6 +58,7 @@ _WORDS: dict[Action | None, tuple[str, str]] = {
 _BY = {
     "you": "by you",
     "staff": "by an administrator",
+    "team": "by somebody who looks after the team",
     "command": "by the server's operator",
     "task": "by itself",
     "gateway": "during a call",

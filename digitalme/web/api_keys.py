@@ -117,7 +117,7 @@ def edit(request: SignedInRequest, slug: str) -> HttpResponse:
     except (InvalidKeyFormat, InvalidRequest) as error:
         form.refuse(error)
         return answer(request, provider, form=form)
-    result = _tested(request, provider, credential, saved=True)
+    result = try_out(request, provider, credential, saved=True)
     return done(request, provider, _with_repetition(result, credential), everything=new)
 
 
@@ -136,7 +136,7 @@ def test(request: SignedInRequest, slug: str) -> HttpResponse:
     """Ask the provider whether it accepts the key."""
     provider = registry.get(slug)
     credential = keys.key_of(request.user, provider.slug, label_of(request))
-    return done(request, provider, _tested(request, provider, credential))
+    return done(request, provider, try_out(request, provider, credential))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -152,7 +152,7 @@ def remove(request: SignedInRequest, slug: str) -> HttpResponse:
     return done(request, provider, result, everything=provider.manifest.several)
 
 
-def _tested(request: SignedInRequest, provider: Provider, credential: Credential, *, saved: bool = False) -> Result:
+def try_out(request: SignedInRequest, provider: Provider, credential: Credential, *, saved: bool = False) -> Result:
     """Return what the test came to, in words. A test that is refused does not undo what was saved."""
     try:
         outcome = checks.test_credential(credential, actor=request.user, force=saved or "force" in request.POST)

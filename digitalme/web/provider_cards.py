@@ -213,17 +213,22 @@ def _moved(provider: Provider, credential: Credential) -> bool:
     return adapters.moved(provider, tuple(credential.destination))
 
 
+def own_chip(provider: Provider, credential: Credential) -> Chip:
+    """Return the word that says how a stored key stands."""
+    if _moved(provider, credential):
+        return Chip("Enter the key again", "bad")
+    if not credential.is_active:
+        return Chip("Switched off", "warn")
+    if credential.expires_at and credential.expires_at <= timezone.now():
+        return Chip("Key expired", "bad")
+    return Chip(*_OWN_CHIPS[Credential.Status(credential.status)])
+
+
 def _standing(provider: Provider, credential: Credential | None, source: str) -> tuple[Chip, str]:
     if not provider.needs_key:
         return Chip("No key needed", "info"), "Built in, for practice"
     if credential is not None:
-        if _moved(provider, credential):
-            return Chip("Enter the key again", "bad"), "Your key"
-        if not credential.is_active:
-            return Chip("Switched off", "warn"), "Your key"
-        if credential.expires_at and credential.expires_at <= timezone.now():
-            return Chip("Key expired", "bad"), "Your key"
-        return Chip(*_OWN_CHIPS[Credential.Status(credential.status)]), "Your key"
+        return own_chip(provider, credential), "Your key"
     if source == KeySource.TEAM:
         return Chip("Team key", "ok"), "Your team's key"
     if source == KeySource.SYSTEM:

@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from digitalme.web import api_keys, connections, home, key_details, preferences, profile, security, usage
+from digitalme.web import (
+    api_keys,
+    connections,
+    home,
+    key_details,
+    preferences,
+    profile,
+    security,
+    team,
+    team_keys,
+    usage,
+)
 
 urlpatterns = [
     path("", home.show, name="home"),
@@ -19,6 +30,30 @@ urlpatterns = [
     path("settings/api/<slug:slug>/connect/", connections.ask, name="settings_api_connect"),
     path("settings/api/<slug:slug>/connected/", connections.take, name="settings_api_connected"),
     path("settings/api/<slug:slug>/connection/", connections.show, name="settings_api_connection"),
+    path("settings/team/", team.show, name="settings_team"),
+    path("settings/team/invitation/<str:token>/", team.invitation, name="settings_team_invitation"),
+    path("settings/team/<slug:team>/", team.show_one, name="settings_team_one"),
+    path("settings/team/<slug:team>/rename/", team.rename, name="settings_team_rename"),
+    path("settings/team/<slug:team>/leave/", team.leave, name="settings_team_leave"),
+    path("settings/team/<slug:team>/dissolve/", team.dissolve, name="settings_team_dissolve"),
+    path("settings/team/<slug:team>/invite/", team.invite, name="settings_team_invite"),
+    path(
+        "settings/team/<slug:team>/invitations/<uuid:invitation_id>/withdraw/",
+        team.withdraw,
+        name="settings_team_withdraw",
+    ),
+    path("settings/team/<slug:team>/members/<uuid:user_id>/role/", team.change_role, name="settings_team_role"),
+    path("settings/team/<slug:team>/members/<uuid:user_id>/remove/", team.remove_member, name="settings_team_remove"),
+    path("settings/team/<slug:team>/members/<uuid:user_id>/owner/", team.hand_over, name="settings_team_hand_over"),
+    path("settings/team/<slug:team_slug>/keys/<slug:provider_slug>/", team_keys.edit, name="settings_team_key"),
+    path(
+        "settings/team/<slug:team_slug>/keys/<slug:provider_slug>/test/", team_keys.test, name="settings_team_key_test"
+    ),
+    path(
+        "settings/team/<slug:team_slug>/keys/<slug:provider_slug>/remove/",
+        team_keys.remove,
+        name="settings_team_key_remove",
+    ),
     path("settings/usage/", usage.show, name="settings_usage"),
     path("settings/security/", security.show, name="settings_security"),
     path("settings/security/tokens/", security.make_token, name="settings_tokens"),

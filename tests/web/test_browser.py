@@ -38,6 +38,8 @@ SIGNED_IN = [
     "/settings/api/openai/remove/",
     "/settings/api/openai/details/",
     "/settings/usage/",
+    "/settings/team/",
+    "/settings/team/alices/?ask=dissolve",
     "/settings/security/",
     "/accounts/email/",
     "/accounts/password/change/",

@@ -24,7 +24,21 @@ HTMX = {"HX-Request": "true"}
 TEMPLATES = sorted((Path(settings.BASE_DIR) / "templates").rglob("*.html"))
 TOKEN = UUID("01890000-0000-7000-8000-000000000001")
 PUBLIC = {"home"}
-POST_ONLY = {"start_token", "settings_api_test", "settings_tokens"}
+POST_ONLY = {
+    "start_token",
+    "settings_api_test",
+    "settings_tokens",
+    "settings_team_rename",
+    "settings_team_leave",
+    "settings_team_dissolve",
+    "settings_team_invite",
+    "settings_team_withdraw",
+    "settings_team_role",
+    "settings_team_remove",
+    "settings_team_hand_over",
+    "settings_team_key_test",
+    "settings_team_key_remove",
+}
 POSTABLE = POST_ONLY | {
     "settings_profile",
     "settings_preferences",
@@ -32,6 +46,9 @@ POSTABLE = POST_ONLY | {
     "settings_api_remove",
     "settings_api_connect",
     "settings_token_revoke",
+    "settings_team",
+    "settings_team_key",
+    "settings_team_invitation",
 }
 ACCOUNT_PAGES = [
     "account_email",
@@ -46,7 +63,8 @@ ENTRANCES = ["account_login", "account_signup", "account_reset_password", "accou
 
 def path_of(route: URLPattern, token: Any = TOKEN) -> str:
     """The route's path with an argument for each of its parameters."""
-    values = {"slug": "openai", "token_id": token}
+    values = {"slug": "openai", "token_id": token, "team": "alices", "team_slug": "alices", "provider_slug": "openai"}
+    values |= {"user_id": TOKEN, "invitation_id": TOKEN, "token": "odd"}
     return reverse(str(route.name), kwargs={name: values[name] for name in route.pattern.converters})
 
 
@@ -103,7 +121,7 @@ def test_reading_changes_nothing(alice_client: Client, alice: User, route: URLPa
     token, _ = tokens.issue(user=alice, name="laptop")
     before = everything()
     # Where providers send people back to takes nothing that was not begun.
-    expected = {400} if route.name == "settings_api_connected" else {200, 302}
+    expected = {"settings_api_connected": {400}, "settings_team_invitation": {404}}.get(str(route.name), {200, 302})
     assert alice_client.get(path_of(route, token.pk), headers=headers).status_code in expected
     assert everything() == before
 

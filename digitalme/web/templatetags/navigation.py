@@ -23,6 +23,7 @@ ITEMS = (
     Item("Preferences", "settings_preferences", "sliders-horizontal", ("/settings/preferences/",)),
     Item("API keys", "settings_api", "key-round", ("/settings/api/",)),
     Item("Usage", "settings_usage", "chart-column", ("/settings/usage/",)),
+    Item("Team", "settings_team", "users-round", ("/settings/team/",)),
     Item("Security", "settings_security", "shield", ("/settings/security/", "/accounts/")),
 )
 
