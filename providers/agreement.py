@@ -20,6 +20,7 @@ RESERVED = frozenset(
         "state",
     }
 )
+_UNBOUNDED = ("json", "openai_images", "openai_speech", "openai_transcription", "gemini")
 
 
 class Agreement:
@@ -128,9 +129,10 @@ class Agreement:
             self.refuse(
                 (*path, "system"), "cannot be true for any path; name the paths that the house's key may serve."
             )
-        if one["system"] and one["dialect"] == "json":
+        if one["system"] and one["dialect"] in _UNBOUNDED:
             self.refuse(
-                (*path, "system"), "cannot be true for the dialect 'json': its cost cannot be bounded beforehand."
+                (*path, "system"),
+                f"cannot be true for the dialect '{one['dialect']}': its cost cannot be bounded beforehand.",
             )
         if one["unit_price"] and one["dialect"] not in ("none", "json"):
             self.refuse((*path, "unit_price"), "has no meaning where tokens are priced; remove it.")

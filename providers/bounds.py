@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from digitalme.errors import InvalidRequest
-from providers import house, jsonrpc
+from providers import gemini, house, jsonrpc, media
 from providers.counts import Estimate
 from providers.manifest import Operation
 
@@ -26,8 +26,8 @@ OUTPUT_LIMITS = {
 _IMAGES = ("image_url", "input_image", "image")
 
 
-def estimate(operation: Operation, body: Mapping[str, Any] | None, body_bytes: int) -> Estimate:
-    """Return what this call can take at most.
+def estimate(operation: Operation, body: Mapping[str, Any] | None, body_bytes: int, path: str = "") -> Estimate:
+    """Return what this call can take at most; `path` is the operation's.
 
     A token is at least one byte, so the body's length bounds the text in it; images count a flat
     rate each in the place of their data. Output is bounded by the limit in the body, for each of the
@@ -40,6 +40,10 @@ def estimate(operation: Operation, body: Mapping[str, Any] | None, body_bytes: i
         raise InvalidRequest("The request's body must be a JSON object.")
     if operation.dialect == "jsonrpc":
         return jsonrpc.estimate(operation, body)
+    if operation.dialect in media.DIALECTS:
+        return media.estimate(operation, body, body_bytes)
+    if operation.dialect == "gemini":
+        return gemini.estimate(operation, body, body_bytes, path)
     if operation.dialect == "json":
         named = body.get("model")
         model = named[:MAX_MODEL_LENGTH] if isinstance(named, str) and named.isprintable() else ""

@@ -15,7 +15,9 @@ class Usage:
     `input_tokens` is the total, cache reads and writes included. `counted_by` is "provider", or
     "estimated" if the provider said nothing. `variant` names what makes the price another one, as
     the provider reported it: "service_tier=flex", "speed=fast". `units` is how many things of a unit price
-    were delivered; `cost` what the provider itself says that the call cost, in US dollars.
+    were delivered; `cost` what the provider itself says that the call cost, in US dollars. Of the input tokens
+    `audio_tokens` and `image_tokens` are those of sound and pictures, of the output `audio_made` and `image_made`.
+    `characters` were spoken and `seconds` heard; `untold` is what took something that nobody can put in numbers.
     """
 
     input_tokens: int
@@ -30,6 +32,13 @@ class Usage:
     variant: str = ""
     units: int = 0
     cost: Decimal | None = None
+    audio_tokens: int = 0
+    image_tokens: int = 0
+    audio_made: int = 0
+    image_made: int = 0
+    characters: int = 0
+    seconds: Decimal = Decimal(0)
+    untold: bool = False
 
     @property
     def total(self) -> int:
@@ -39,13 +48,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a call can take at most, known before it starts."""
+    """What a call can take at most, known before it starts. `characters` to speak and `seconds` to hear are in
+    the tokens too: which of them are billed depends on the model."""
 
     requests: int
     input_tokens: int
     output_tokens: int
     model: str
     stream: bool
+    characters: int = 0
+    seconds: int = 0
 
 
 def number(values: Any, key: str) -> int:
@@ -57,10 +69,12 @@ def number(values: Any, key: str) -> int:
 
 
 def of_openai(usage: Mapping[str, Any], model: str, tier: Any = None) -> Usage:
-    """Read the `usage` object of chat completions, responses or embeddings."""
+    """Read the `usage` object of chat completions, responses, embeddings, images or transcriptions."""
     spent = number(usage, "prompt_tokens") or number(usage, "input_tokens")
     made = number(usage, "completion_tokens") or number(usage, "output_tokens")
-    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    details = (
+        usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or usage.get("input_token_details")
+    )
     made_of = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
     cached = min(number(details, "cached_tokens"), spent)
     variant = f"service_tier={tier}" if isinstance(tier, str) and tier not in ("", "default", "auto") else ""
@@ -72,6 +86,10 @@ def of_openai(usage: Mapping[str, Any], model: str, tier: Any = None) -> Usage:
         min(number(made_of, "reasoning_tokens"), made),
         model,
         variant=variant,
+        audio_tokens=min(number(details, "audio_tokens"), spent - cached),
+        image_tokens=min(number(details, "image_tokens"), spent - cached),
+        audio_made=min(number(made_of, "audio_tokens"), made),
+        image_made=min(number(made_of, "image_tokens"), made),
     )
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from providers import jsonrpc
+from providers import gemini, jsonrpc, media
 from providers.answers import AnswerMeter
 from providers.bounds import DEFAULT_OUTPUT_TOKENS, estimate, prepare
 from providers.counts import Estimate, Usage
-from providers.manifest import Operation
-from providers.readers import reader_for
+from providers.operations import Dialect, Operation
+from providers.readers import AnthropicReader, OpenAIReader, Reader, ResponsesReader
 from providers.rules import Failure
 from providers.streams import BodyMeter, EventMeter, NoMeter
 
@@ -21,9 +21,20 @@ __all__ = [
     "Usage",
     "estimate",
     "meter",
+    "passes",
     "prepare",
     "told",
 ]
+_READERS: dict[Dialect, type[Reader]] = {
+    "openai_chat": OpenAIReader,
+    "openai_embeddings": OpenAIReader,
+    "openai_responses": ResponsesReader,
+    "openai_images": media.ImagesReader,
+    "openai_speech": media.SpeechReader,
+    "openai_transcription": media.TranscriptionReader,
+    "anthropic_messages": AnthropicReader,
+    "gemini": gemini.GeminiReader,
+}
 
 
 class Meter(Protocol):
@@ -63,13 +74,20 @@ def meter(
     """
     if status >= 400:
         return NoMeter()
-    reader = reader_for(operation.dialect)
     if operation.dialect == "jsonrpc":
         return jsonrpc.AnswerMeter()
-    if reader is None:
+    kind = _READERS.get(operation.dialect)
+    if kind is None:
         if failures or operation.usage or operation.unit_price is not None:
             return AnswerMeter(operation, status, failures)
         return NoMeter()
     if stream:
-        return EventMeter(reader, hide_usage=hide_usage)
-    return BodyMeter(reader)
+        return gemini.StreamMeter() if operation.dialect == "gemini" else EventMeter(kind(), hide_usage=hide_usage)
+    if operation.dialect == "openai_speech":
+        return media.SpeechMeter()
+    return (media.TextMeter if operation.dialect == "openai_transcription" else BodyMeter)(kind())
+
+
+def passes(meter: Meter) -> bool:
+    """Whether an answer that is no stream of events may pass piece by piece all the same."""
+    return isinstance(meter, gemini.StreamMeter)

@@ -8,7 +8,17 @@ from functools import lru_cache
 from typing import Literal
 
 Dialect = Literal[
-    "none", "json", "openai_chat", "openai_responses", "openai_embeddings", "anthropic_messages", "jsonrpc"
+    "none",
+    "json",
+    "openai_chat",
+    "openai_responses",
+    "openai_embeddings",
+    "openai_images",
+    "openai_speech",
+    "openai_transcription",
+    "anthropic_messages",
+    "gemini",
+    "jsonrpc",
 ]
 ANY = "*"
 _SEGMENT = re.compile(r"\{([a-z_]+)\}")
@@ -64,14 +74,21 @@ class Routes:
                     self._exact.setdefault((method, one.path), one)
 
     def match(self, method: str, path: str) -> Operation | None:
-        """Return the operation that this request is."""
+        """Return the operation that this request is. One whose path has a slash too many is metered like the
+        one without, since a provider may take it for that; no key of the house serves it."""
         found = self._exact.get((method, path))
         if found is not None:
             return found
+        if (path.endswith("/") or "//" in path) and (meant := self._exact.get((method, _tidy(path)))) is not None:
+            return replace(meant, system=False)
         for methods, pattern, operation in self._patterns:
             if (method in methods or ANY in methods) and (hit := pattern.fullmatch(path)):
                 return _named(operation, hit) if "{" in operation.name else operation
         return None
+
+
+def _tidy(path: str) -> str:
+    return "/" + "/".join(filter(None, path.split("/")))
 
 
 def _compiled(path: str) -> re.Pattern[str]:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from digitalme.errors import InvalidRequest
+from providers import forms
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -15,3 +16,9 @@ def json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequest("The request's body must be a JSON object.")
     return value
+
+
+def members(body: bytes, content_type: str) -> dict[str, Any]:
+    """Return the members of a JSON object, or the fields of a form with files. Raises InvalidRequest."""
+    boundary = forms.boundary_of(content_type)
+    return forms.values(body, boundary) if boundary else json_object(body)

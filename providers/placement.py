@@ -2,20 +2,16 @@
 wants its key."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from digitalme.errors import InvalidRequest
-from providers import auth
+from providers import auth, forms
 from providers.manifest import Auth, Inlet, Manifest
 from providers.secrets import Secret
 
-_FORM = "application/x-www-form-urlencoded"
-_BOUNDARY = re.compile(r'multipart/form-data\b.*?;\s*boundary=(?:"([^"]{1,200})"|([^\s";]{1,200}))', re.IGNORECASE)
-_PART = re.compile(rb'^content-disposition:[^\r\n]*?[;\s]name="([^"\r\n]*)"', re.IGNORECASE | re.MULTILINE)
 # What may stand unescaped in a segment (RFC 3986, 3.3).
 _IN_SEGMENT = ":@!$&'()*+,;=-._~"
 Looks = Callable[[str], bool]
@@ -67,12 +63,12 @@ def take_from_body(manifest: Manifest, request: Incoming, looks: Looks) -> None:
     for inlet in manifest.inlets:
         if inlet.place == "json" and "json" in request.content_type.lower():
             _take_member(request, inlet, looks)
-        elif inlet.place == "form" and (boundary := _boundary(request.content_type)):
-            parts = _parts(request.body, boundary)
+        elif inlet.place == "form" and (boundary := forms.boundary_of(request.content_type)):
+            parts = forms.parts(request.body, boundary)
             kept = [part for part in parts if not _is_token(request, part, inlet, looks)]
             if len(kept) < len(parts):
-                request.body = _joined(kept, boundary)
-        elif inlet.place == "form" and request.content_type.lower().startswith(_FORM):
+                request.body = forms.joined(kept, boundary)
+        elif inlet.place == "form" and request.content_type.lower().startswith(forms.PLAIN):
             text = _take_parameter(request, request.body.decode("latin-1"), inlet, looks)
             request.body = text.encode("latin-1")
 
@@ -82,7 +78,7 @@ def in_body(manifest: Manifest, content_type: str) -> bool:
     kind = content_type.lower()
     return any(
         (inlet.place == "json" and "json" in kind)
-        or (inlet.place == "form" and (kind.startswith(_FORM) or _boundary(content_type) != b""))
+        or (inlet.place == "form" and (kind.startswith(forms.PLAIN) or forms.boundary_of(content_type) != b""))
         for inlet in manifest.inlets
     )
 
@@ -122,8 +118,7 @@ def _take_member(request: Incoming, inlet: Inlet, looks: Looks) -> None:
 
 def _is_token(request: Incoming, part: bytes, inlet: Inlet, looks: Looks) -> bool:
     head, _, content = part.partition(b"\r\n\r\n")
-    named = _PART.search(head)
-    if not named or named[1].decode("latin-1") != inlet.name or len(content) > 200:
+    if forms.name_of(head) != inlet.name or len(content) > 200:
         return False
     token = content.decode("latin-1")
     if not looks(token):
@@ -198,37 +193,12 @@ def _put_member(request: Outgoing, name: str, value: str) -> None:
 
 def _put_form(request: Outgoing, name: str, value: str) -> None:
     kind = request.headers.get("content-type", "")
-    if boundary := _boundary(kind):
-        parts = [part for part in _parts(request.body, boundary) if not _is_named(part, name)]
+    if boundary := forms.boundary_of(kind):
+        parts = [part for part in forms.parts(request.body, boundary) if forms.name_of(part) != name]
         field = f'\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}'
-        request.body = _joined([field.encode("latin-1"), *parts], boundary)
-    elif not request.body or kind.lower().startswith(_FORM):
+        request.body = forms.joined([field.encode("latin-1"), *parts], boundary)
+    elif not request.body or kind.lower().startswith(forms.PLAIN):
         request.body = _with_parameter(request.body.decode("latin-1"), name, value).encode("latin-1")
-        request.headers["content-type"] = kind or _FORM
+        request.headers["content-type"] = kind or forms.PLAIN
     else:
         raise InvalidRequest("This provider takes a form: send the fields as a form, not as another kind of body.")
-
-
-def _is_named(part: bytes, name: str) -> bool:
-    found = _PART.search(part.partition(b"\r\n\r\n")[0])
-    return found is not None and found[1].decode("latin-1") == name
-
-
-# --- Multipart forms (RFC 7578) ------------------------------------------------------------------
-
-
-def _boundary(content_type: str) -> bytes:
-    found = _BOUNDARY.match(content_type)
-    return (found[1] or found[2]).encode("latin-1") if found else b""
-
-
-def _parts(body: bytes, boundary: bytes) -> list[bytes]:
-    """Return the parts of a form, each as it stands between two boundaries. Raises InvalidRequest."""
-    blocks = (b"\r\n" + body).split(b"\r\n--" + boundary)
-    if len(blocks) < 2 or not blocks[-1].startswith(b"--"):
-        raise InvalidRequest("The request's form has no end: its last boundary is missing.")
-    return blocks[1:-1]
-
-
-def _joined(parts: list[bytes], boundary: bytes) -> bytes:
-    return b"".join(b"--" + boundary + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"

@@ -40,6 +40,10 @@ class _Rates:
     write: int
     write_1h: int
     search: int  # per million searches, so that all sums have one divisor
+    audio: int
+    image: int
+    audio_made: int
+    image_made: int
 
     def cost(self, usage: Usage) -> int:
         """Return millionths of billionths of a dollar."""
@@ -51,6 +55,10 @@ class _Rates:
             + (usage.cache_write_tokens - usage.cache_write_1h_tokens) * self.write
             + usage.cache_write_1h_tokens * self.write_1h
             + usage.web_searches * self.search
+            + usage.audio_tokens * (self.audio - self.input)
+            + usage.image_tokens * (self.image - self.input)
+            + usage.audio_made * (self.audio_made - self.output)
+            + usage.image_made * (self.image_made - self.output)
         )
 
 
@@ -68,8 +76,16 @@ def price(manifest: Manifest, model: str, usage: Usage, operation: Operation | N
         return Price(usage.cost.quantize(NANO, ROUND_HALF_EVEN), "provider")
     if operation is not None and operation.unit_price is not None:
         return Price((operation.unit_price * usage.units).quantize(NANO), "manifest")
-    if manifest.price_provider is None or not (usage.input_tokens or usage.output_tokens):
+    if manifest.price_provider is None:
         return FREE
+    if usage.untold:
+        return Price(None, VERSION)
+    if usage.characters or usage.seconds:
+        cost = _spoken(manifest.price_provider, model, usage.characters, usage.seconds)
+        if cost is not None:
+            return Price(cost, VERSION)
+    if not (usage.input_tokens or usage.output_tokens):
+        return Price(None, VERSION) if usage.characters or usage.seconds else FREE
     rates = _rates(manifest.price_provider, model, usage.variant, _minute())
     if rates is None:
         return Price(None, VERSION)
@@ -77,22 +93,33 @@ def price(manifest: Manifest, model: str, usage: Usage, operation: Operation | N
 
 
 def ceiling(
-    manifest: Manifest, model: str, input_tokens: int, output_tokens: int, operation: Operation | None = None
+    manifest: Manifest,
+    model: str,
+    input_tokens: int,
+    output_tokens: int,
+    operation: Operation | None = None,
+    *,
+    characters: int = 0,
+    seconds: int = 0,
 ) -> Decimal | None:
     """Return the most that such a call can cost in US dollars: everything at the dearest rate, nothing
-    read from a cache. None if the model's price is not known."""
+    read from a cache. What is billed by characters or seconds costs that, whatever its tokens. None if the model's
+    price is not known."""
     if operation is not None and operation.unit_price is not None:
         return operation.unit_price
     if manifest.price_provider is None or not (input_tokens or output_tokens):
         return FREE.cost
+    if (characters or seconds) and (cost := _spoken(manifest.price_provider, model, characters, Decimal(seconds))):
+        return cost
     rates = _rates(manifest.price_provider, model, "", _minute())
     if rates is None:
         return None
     # A call may turn out shorter than feared and fall into a lower tier: take the dearest of those
     # within reach.
     within = [one for one in rates if one.start < input_tokens or one.start == 0]
-    dearest = max(max(one.input, one.cached, one.write, one.write_1h) for one in within)
-    return _dollars(input_tokens * dearest + output_tokens * max(one.output for one in within))
+    dearest = max(max(one.input, one.cached, one.write, one.write_1h, one.audio, one.image) for one in within)
+    made = max(max(one.output, one.audio_made, one.image_made) for one in within)
+    return _dollars(input_tokens * dearest + output_tokens * made)
 
 
 def _minute() -> int:
@@ -112,18 +139,37 @@ def _at(rates: tuple[_Rates, ...], input_tokens: int) -> _Rates:
     return found
 
 
-@lru_cache(maxsize=4096)
-def _rates(provider: str, model: str, variant: str, minute: int) -> tuple[_Rates, ...] | None:
-    """Return the rates of a model by rising start, None if it has no price per token."""
+def _spoken(provider: str, model: str, characters: int, seconds: Decimal) -> Decimal | None:
+    """Return what characters or seconds cost, None where the model is not billed by them."""
+    listed = _listed(provider, model)
+    if listed is None:
+        return None
+    prices = listed.get_prices(datetime.now(UTC))
+    by_character, by_hour = getattr(prices, "input_mchars", None), getattr(prices, "input_audio_hours", None)
+    if characters and by_character is not None:
+        return Decimal(by_character * characters / 1_000_000).quantize(NANO, ROUND_HALF_EVEN)
+    if seconds and by_hour is not None:
+        return Decimal(by_hour * seconds / 3600).quantize(NANO, ROUND_HALF_EVEN)
+    return None
+
+
+def _listed(provider: str, model: str) -> Any:
+    """Return the price list's entry of a model, None if it has none."""
     # Takes 0.3 s and 20 MB, so only processes that price calls pay for it.
     from genai_prices import data_snapshot
 
     # Not through calc_price: it remembers every name it is asked for, and callers choose the names.
     snapshot = data_snapshot.get_snapshot()
     try:
-        listed = snapshot.find_provider(None, provider, None).find_model(model, all_providers=snapshot.providers)
+        return snapshot.find_provider(None, provider, None).find_model(model, all_providers=snapshot.providers)
     except LookupError:
         return None
+
+
+@lru_cache(maxsize=4096)
+def _rates(provider: str, model: str, variant: str, minute: int) -> tuple[_Rates, ...] | None:
+    """Return the rates of a model by rising start, None if it has no price per token."""
+    listed = _listed(provider, model)
     if listed is None:
         return None
     key, _, value = variant.partition("=")
@@ -140,20 +186,24 @@ def _rates_above(prices: Any, start: int) -> _Rates:
     as what it is a part of."""
 
     def rate(name: str, otherwise: int = 0) -> int:
-        value = getattr(prices, name)
+        value: Any = getattr(prices, name, None)
         if hasattr(value, "tiers"):
             reached = [tier.price for tier in value.tiers if tier.start <= start and start > 0]
             value = reached[-1] if reached else value.base
         return otherwise if value is None else int(value * _NANO_PER_DOLLAR)
 
     plain = rate("input_mtok")
-    write = rate("cache_write_mtok", plain)
+    write, made = rate("cache_write_mtok", plain), rate("output_mtok")
     return _Rates(
         start=start,
         input=plain,
-        output=rate("output_mtok"),
+        output=made,
         cached=rate("cache_read_mtok", plain),
         write=write,
         write_1h=rate("cache_write_1h_mtok", write),
         search=rate("web_searches_kcount") * 1_000,
+        audio=rate("input_audio_mtok", plain),
+        image=rate("input_image_mtok", plain),
+        audio_made=rate("output_audio_mtok", made),
+        image_made=rate("output_image_mtok", made),
     )

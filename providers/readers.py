@@ -7,14 +7,17 @@ from typing import Any
 
 from providers import counts
 from providers.counts import Usage
-from providers.manifest import Dialect
 
 USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _ERROR = re.compile(rb'"error"\s*:\s*\{')
 
 
 class Reader(ABC):
-    """What one dialect's answers say. Counts stay None until the provider names them."""
+    """What one dialect's answers say. Counts stay None until the provider names them; `guessed` tells whether
+    tokens may then be counted from the text that was delivered."""
+
+    guessed = True
+    told_in, told_at = "usage", USAGE  # the member that has the numbers, and where to look for its value
 
     def __init__(self) -> None:
         self.seen: Usage | None = None
@@ -149,17 +152,3 @@ class AnthropicReader(Reader):
             return
         self._merged.update({key: value for key, value in usage.items() if value is not None})
         self.seen = counts.of_anthropic(self._merged, self.model)
-
-
-_READERS: dict[Dialect, type[Reader]] = {
-    "openai_chat": OpenAIReader,
-    "openai_embeddings": OpenAIReader,
-    "openai_responses": ResponsesReader,
-    "anthropic_messages": AnthropicReader,
-}
-
-
-def reader_for(dialect: Dialect) -> Reader | None:
-    """Return a new reader, or None for what is not metered in tokens."""
-    kind = _READERS.get(dialect)
-    return kind() if kind else None

@@ -4,7 +4,19 @@ from typing import Any
 
 from providers.shape import ONE_LINE, Key, json_schema
 
-DIALECTS = ("none", "json", "openai_chat", "openai_responses", "openai_embeddings", "anthropic_messages", "jsonrpc")
+DIALECTS = (
+    "none",
+    "json",
+    "openai_chat",
+    "openai_responses",
+    "openai_embeddings",
+    "openai_images",
+    "openai_speech",
+    "openai_transcription",
+    "anthropic_messages",
+    "gemini",
+    "jsonrpc",
+)
 ERROR_SHAPES = (
     "openai",
     "anthropic",

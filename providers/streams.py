@@ -6,7 +6,7 @@ import zlib
 from dataclasses import replace
 
 from providers.counts import Estimate, Usage
-from providers.readers import USAGE, Reader
+from providers.readers import Reader
 
 MAX_PARSED = 8 * 1024 * 1024
 _TAIL = 64 * 1024
@@ -78,8 +78,8 @@ class BodyMeter:
         if self._reader.seen is not None:
             return _with_model(self._reader.seen, estimate)
         model = self._reader.model or estimate.model
-        if self._reader.failed:
-            return Usage(0, 0, model=model)
+        if self._reader.failed or not self._reader.guessed:
+            return Usage(0, 0, model=model, untold=not self._reader.failed)
         made = min(estimate.output_tokens, -(-self._size // BYTES_PER_TOKEN))
         return Usage(estimate.input_tokens, made, model=model, counted_by="estimated")
 
@@ -102,14 +102,14 @@ class BodyMeter:
         self.failed = events.failed
 
     def _read_tail(self, tail: bytes) -> None:
-        found = list(USAGE.finditer(tail))
+        found = list(self._reader.told_at.finditer(tail))
         if not found:
             return
         try:
             usage, _ = json.JSONDecoder().raw_decode(tail[found[-1].end() :].decode("utf-8", "replace"))
         except (ValueError, RecursionError):
             return
-        self._reader.body({"usage": usage})
+        self._reader.body({self._reader.told_in: usage})
 
 
 def _plain(body: bytes) -> bytes:
@@ -189,8 +189,8 @@ class EventMeter:
         delivered = max(self._events, -(-self._made // BYTES_PER_TOKEN))
         if seen is None:
             model = self._reader.model or estimate.model
-            if self._reader.failed and not delivered:
-                return Usage(0, 0, model=model)
+            if (self._reader.failed and not delivered) or not self._reader.guessed:
+                return Usage(0, 0, model=model, untold=not self._reader.failed)
             return Usage(estimate.input_tokens, delivered, model=model, counted_by="estimated")
         if not self.finished and seen.output_tokens < delivered:
             seen = replace(seen, output_tokens=delivered, counted_by="estimated")

@@ -177,7 +177,13 @@ def _hold(call: Call, who: Identity | None, key: ResolvedKey | None) -> Hold:
         raise InvalidRequest("This call cannot be held.")
     estimate, source = call.estimate, key.source if key else KeySource.SYSTEM
     ceiling = pricing.ceiling(
-        call.provider.manifest, estimate.model, estimate.input_tokens, estimate.output_tokens, call.operation
+        call.provider.manifest,
+        estimate.model,
+        estimate.input_tokens,
+        estimate.output_tokens,
+        call.operation,
+        characters=estimate.characters,
+        seconds=estimate.seconds,
     )
     if ceiling is None and source is KeySource.SYSTEM:
         raise InvalidRequest(

@@ -84,7 +84,8 @@ async def forward(progress: Progress, request: Request, upstream: Relay, send: S
             pieces, back = unechoed.stream(answer, back, guard)
             await _stream(progress, progress.meter, pieces, answer.status, back, send)
         elif _may_pass(answer, progress.meter, rewriter):
-            await _pass_on(progress, answer, unechoed.passed(answer, guard), back, send, head=request.method == "HEAD")
+            pieces = unechoed.passed(answer, guard)
+            await _pass_on(progress, progress.meter, answer, pieces, back, send, head=request.method == "HEAD")
         else:
             await _whole(progress, progress.meter, answer, back, send, rewriter, guard, head=request.method == "HEAD")
     finally:
@@ -221,6 +222,8 @@ def _unread(call: Call) -> bool:
 def _may_pass(answer: Answer, meter: Meter, rewriter: Rewriter | None) -> bool:
     """Whether an answer is passed on as it comes: one that is neither metered nor rewritten. Short ones are read
     first all the same, so that one that breaks off is told as a failure."""
+    if metering.passes(meter):
+        return True
     length, kind = _header(answer, b"content-length"), _header(answer, b"content-type").lower()
     size = int(length) if length.isdigit() else None
     if size is not None and size <= SMALL_ANSWER:
@@ -232,7 +235,14 @@ def _may_pass(answer: Answer, meter: Meter, rewriter: Rewriter | None) -> bool:
 
 
 async def _pass_on(
-    progress: Progress, answer: Answer, pieces: AsyncIterator[bytes], headers: Headers, send: Send, *, head: bool
+    progress: Progress,
+    meter: Meter,
+    answer: Answer,
+    pieces: AsyncIterator[bytes],
+    headers: Headers,
+    send: Send,
+    *,
+    head: bool,
 ) -> None:
     """Pass each piece on as it arrives. If it breaks off, so does the answer here: its end is left out, which the
     server takes as an order to close the connection."""
@@ -250,16 +260,18 @@ async def _pass_on(
                 left -= len(piece)
                 if left < 0:
                     break
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": meter.feed(piece), "more_body": True})
     except DigitalMeError as problem:
+        meter.end()
         progress.end("cut", problem.code.value)
         return
+    meter.end()
     if left:
         progress.end("cut", "key_in_answer")  # taken out, so that the length that was told no longer holds
         return
     progress.passing = False
-    if answer.status >= 400:
-        progress.end("failed", f"http_{answer.status}")
+    if answer.status >= 400 or meter.failed:
+        progress.end("failed", meter.failed or f"http_{answer.status}")
     else:
         progress.end("ok")
     await send({"type": "http.response.body", "body": b"", "more_body": False})

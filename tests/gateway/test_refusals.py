@@ -156,7 +156,7 @@ def test_an_own_key_that_is_switched_off_is_not_replaced_by_the_houses(
 
 
 def test_an_operation_that_the_provider_does_not_have_is_named(web: WebProcess, alice: Person) -> None:
-    answer = requests.get(web.gateway("openai", "/v1/nothing"), headers=alice.headers, timeout=20)
+    answer = requests.get(web.gateway("sandbox", "/v1/nothing"), headers=alice.headers, timeout=20)
     assert answer.status_code == 404
     assert "/v1/nothing" in answer.json()["error"]["message"]
     assert alice.record().error_type == "NotFound"

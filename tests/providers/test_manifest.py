@@ -144,7 +144,7 @@ def test_an_error_names_line_table_key_and_remedy() -> None:
 
 def test_all_errors_are_told_at_once() -> None:
     text = GOOD.replace('slug = "openai"', 'slug = "Open AI"').replace(
-        'dialect = "openai_chat"', 'dialekt = "openai_chat"'
+        'dialect = "openai_chat"', 'dialekt = "openai_chat"', 1
     )
     with pytest.raises(ManifestProblem) as found:
         manifest.read(text, "house.toml")

@@ -38,19 +38,36 @@ def test_requests_match_their_operations(slug: str, method: str, path: str, name
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
+    ("slug", "method", "path", "name", "dialect"),
     [
-        ("GET", "/v1/chat/completions"),
-        ("POST", "/v1/files"),
-        ("POST", "/v1/chat/completions/"),
-        ("GET", "/v1/models/"),
-        ("DELETE", "/v1/models/gpt-5"),
-        ("GET", ""),
-        ("GET", "/"),
+        ("openai", "GET", "/v1/chat/completions", "any chat", "none"),
+        ("openai", "GET", "/v1/chat/completions/chatcmpl-1", "stored_chat", "none"),
+        ("openai", "GET", "/v1/responses/resp_1", "stored_response", "none"),
+        ("openai", "POST", "/v1/responses/compact", "compact", "openai_responses"),
+        ("openai", "POST", "/v1/files", "files", "none"),
+        ("openai", "GET", "/v1/batches/b%2F1", "any batches", "none"),
+        ("openai", "DELETE", "/v1/models/gpt-5", "any models", "none"),
+        ("openai", "PROPFIND", "/", "other", "none"),
+        ("openai", "POST", "/v1/chat/completions/", "chat", "openai_chat"),
+        ("openai", "POST", "//v1//responses", "responses", "openai_responses"),
+        ("openai", "GET", "/v1/models/", "models", "none"),
+        ("anthropic", "POST", "/v1/messages/", "messages", "anthropic_messages"),
+        ("anthropic", "POST", "/v1/messages/batches", "batches", "none"),
+        ("anthropic", "GET", "/v1/messages/batches/b1/results", "batch", "none"),
+        ("anthropic", "POST", "/v1/files", "files", "none"),
     ],
 )
-def test_what_is_not_an_operation_matches_nothing(method: str, path: str) -> None:
-    assert registry.get("openai").match(method, path) is None
+def test_whatever_else_there_is_takes_a_key_of_ones_own(
+    slug: str, method: str, path: str, name: str, dialect: str
+) -> None:
+    operation = registry.get(slug).match(method, path)
+    assert operation is not None
+    assert (operation.name, operation.dialect, operation.system) == (name, dialect, False)
+
+
+def test_what_is_not_an_operation_matches_nothing() -> None:
+    assert registry.get("openai").match("GET", "") is None
+    assert registry.get("sandbox").match("GET", "/v1/files") is None
 
 
 @pytest.mark.parametrize("override", ["http://127.0.0.1:9100", "http://127.0.0.1:9100/", "http://127.0.0.1:9100/v1/"])

@@ -1,11 +1,13 @@
 """google-api-python-client. It sends uploads to the root of the host, over https, whatever its base is."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import httplib2
 import pytest
+import requests
 from google.oauth2.credentials import Credentials
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
@@ -120,3 +122,44 @@ def test_it_raises_what_it_raises_otherwise(status: int, drive: Any, provider: F
         drive.files().get(fileId="x").execute()
     assert (raised.value.status_code, raised.value.reason) == (status, "no such thing")
     assert settled(ann, 1) == [("drive", "failed", "0", "user")]
+
+
+MODEL = "gemini-2.5-flash"
+TAKEN = {"promptTokenCount": 100, "candidatesTokenCount": 50, "thoughtsTokenCount": 10, "cachedContentTokenCount": 40}
+GENERATED = {
+    "candidates": [{"content": {"parts": [{"text": "hi"}], "role": "model"}, "finishReason": "STOP"}],
+    "usageMetadata": TAKEN,
+    "modelVersion": MODEL,
+}
+FIRST = {**GENERATED, "candidates": [], "usageMetadata": {"promptTokenCount": 100}}
+
+
+def test_gemini_is_metered_plain_as_a_list_and_as_events(web: WebProcess, provider: FakeProvider, ann: Person) -> None:
+    def streamed(seen: Seen) -> Reply:
+        if "alt=sse" not in seen.path:
+            return Reply(200, [FIRST, GENERATED])
+        events = b"".join(b"data: " + json.dumps(one).encode() + b"\r\n\r\n" for one in (FIRST, GENERATED))
+        return Reply(200, events, {"content-type": "text/event-stream"})
+
+    answering(
+        provider,
+        {
+            f"POST /generativelanguage/v1beta/models/{MODEL}:generateContent": Reply(200, GENERATED),
+            f"POST /generativelanguage/v1beta/models/{MODEL}:streamGenerateContent": streamed,
+        },
+    )
+    asked = {"contents": [{"parts": [{"text": "hi"}]}]}
+    for how, begins in (
+        ("generateContent", "{"),
+        ("streamGenerateContent", "["),
+        ("streamGenerateContent?alt=sse", "d"),
+    ):
+        url = web.gateway("google", f"/generativelanguage/v1beta/models/{MODEL}:{how}")
+        answer = requests.post(url, json=asked, headers={"x-goog-api-key": ann.token}, timeout=30)
+        assert (answer.status_code, answer.text[:1]) == (200, begins)
+    only_the_key(provider, ann, "authorization", KEY)
+    plain, stream = ("generateContent", "ok", "0.0001692", "user"), ("streamGenerateContent", "ok", "0.0001692", "user")
+    assert settled(ann, 3) == [plain, stream, stream]
+    for record in ann.records():
+        assert (record.model, record.input_tokens, record.output_tokens) == (MODEL, 100, 60)
+        assert (record.cached_tokens, record.reasoning_tokens, record.counted_by) == (40, 10, "provider")
