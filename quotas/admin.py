@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import admin
 from django.db import transaction
 from django.db.models import QuerySet
@@ -11,10 +12,12 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from digitalme.accounts.models import User
+from digitalme.accounts.permissions import Permission
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
-from quotas import limits, policy
-from quotas.models import Allocation, Binds, Lease, Limit, LimitType, Tier
+from digitalme.errors import InvalidRequest
+from quotas import letters, limits, policy, raises
+from quotas.models import Allocation, Binds, Lease, Limit, LimitType, Raise, Tier
 
 AMOUNTS = ["requests", "tokens", "cost"]
 
@@ -202,3 +205,147 @@ class LeaseAdmin(admin.ModelAdmin[Lease]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Lease | None = None) -> bool:
         return False
+
+
+class RaiseForm(forms.ModelForm[Raise]):
+    """An answer to a request for more, or a raise that nobody asked for."""
+
+    decision = forms.ChoiceField(choices=[("grant", "Grant"), ("refuse", "Refuse")], widget=forms.RadioSelect)
+    until = forms.DateField(
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        help_text="The last day, in the person's time zone.",
+    )
+
+    class Meta:
+        model = Raise
+        fields = ("user", "type", "provider", "extra_requests", "extra_tokens", "extra_cost", "answer")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        asked = self.instance
+        if asked._state.adding:
+            del self.fields["decision"]
+        else:
+            self.initial["until"] = asked.asked_until
+            for name in AMOUNTS:
+                self.initial[f"extra_{name}"] = getattr(asked, f"asked_{name}")
+
+    def clean(self) -> dict[str, Any]:
+        """Let what is wrong with it stand on the form."""
+        given = super().clean() or {}
+        if not self.errors:
+            try:
+                self._check(given)
+            except InvalidRequest as problem:
+                raise forms.ValidationError(problem.message) from None
+        return given
+
+    def _check(self, given: dict[str, Any]) -> None:
+        if given.get("decision") == "refuse":
+            if not given.get("answer", "").strip():
+                raise InvalidRequest("Say why it is refused: the person reads it.")
+            return
+        if not given.get("until"):
+            raise InvalidRequest("Say until when it is granted.")
+        user = given.get("user") or self.instance.user
+        type_, provider = given.get("type") or self.instance.type, given.get("provider", self.instance.provider)
+        raises.check(user, type_, provider, self.amounts(), given["until"], now=timezone.now())
+
+    def amounts(self) -> raises.Amounts:
+        """Return how much is granted."""
+        return raises.Amounts(*(self.cleaned_data.get(f"extra_{name}") for name in AMOUNTS))
+
+
+@admin.register(Raise)
+class RaiseAdmin(admin.ModelAdmin[Raise]):
+    """More for a while: requests to be answered, and raises. What is granted holds at once and ends by itself."""
+
+    form = RaiseForm
+    list_display = ["user", "state", "type", "provider", "wanted", "granted", "ends_at", "created_at"]
+    list_filter = ["state", "type", "created_at"]
+    list_select_related = ["user"]
+    search_fields = ["user__email", "provider"]
+    raw_id_fields = ["user"]
+    actions = ["end_now"]
+    _asked = ("user", "type", "provider", "state", "wanted", "asked_until", "why", "created_at")
+    _answer = ("decision", *(f"extra_{name}" for name in AMOUNTS), "until", "answer")
+    _answered = (*_asked, "granted", "starts_at", "ends_at", "answer", "answered_by", "answered_at")
+
+    @admin.display(description="asked for")
+    def wanted(self, one: Raise) -> str:
+        """What was asked for, in words."""
+        return letters.amounts(one, "asked") or "-"
+
+    @admin.display(description="granted")
+    def granted(self, one: Raise) -> str:
+        """What was granted, in words."""
+        return letters.amounts(one, "extra") or "-"
+
+    def get_fields(self, request: HttpRequest, obj: Raise | None = None) -> Any:
+        """A request with the answer to give; an answered one as it is; a new raise without a request."""
+        if obj is None:
+            return ("user", "type", "provider", *self._answer[1:])
+        return (*self._asked, *self._answer) if self._may_answer(request, obj) else self._answered
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Raise | None = None) -> Any:
+        """What was asked for stays as it was asked."""
+        if obj is None:
+            return ()
+        return self._asked if self._may_answer(request, obj) else self._answered
+
+    def get_form(self, request: HttpRequest, obj: Raise | None = None, change: bool = False, **kwargs: Any) -> Any:
+        """A raise that nobody asked for is granted; one that is answered has no form."""
+        kwargs["fields"] = [name for name in self.get_fields(request, obj) if name in RaiseForm.Meta.fields]
+        if obj is not None:
+            kwargs["fields"] = [name for name in kwargs["fields"] if name not in self._asked]
+            if not self._may_answer(request, obj):
+                return super().get_form(request, obj, change=change, form=forms.ModelForm, **kwargs)
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Raise, form: Any, change: bool) -> None:
+        """Carry out the decision, on the request as it is stored."""
+        now, actor, given = timezone.now(), _actor(request), form.cleaned_data
+        if not change:
+            made = raises.give(
+                actor=actor,
+                user=given["user"],
+                type=given["type"],
+                provider=given["provider"],
+                amounts=form.amounts(),
+                until=given["until"],
+                answer=given["answer"],
+                now=now,
+            )
+            obj.pk = made.pk
+        elif given["decision"] == "refuse":
+            raises.refuse(actor=actor, asked=obj, answer=given["answer"], now=now)
+        else:
+            raises.grant(
+                actor=actor, asked=obj, amounts=form.amounts(), until=given["until"], answer=given["answer"], now=now
+            )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Raise | None = None) -> bool:
+        """What was asked and answered stays on record."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Raise | None = None) -> bool:
+        """Only what is not answered yet."""
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or obj.state == Raise.State.ASKED)
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Whether the action is offered."""
+        return request.user.has_perm(Permission.CHANGE_RAISES)
+
+    @admin.action(description="End the selected raises now", permissions=["end"])
+    def end_now(self, request: HttpRequest, queryset: QuerySet[Raise]) -> None:
+        """Take back what running raises allow."""
+        chosen = list(queryset.filter(state=Raise.State.GRANTED))
+        for one in chosen:
+            raises.end(actor=_actor(request), granted=one, now=timezone.now())
+            self.log_change(request, one, "Ended.")
+        self.message_user(request, f"{len(chosen)} raises are ended.")
+
+    def _may_answer(self, request: HttpRequest, obj: Raise) -> bool:
+        return self.has_change_permission(request, obj)

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Max
 
 from quotas import policy
-from quotas.models import Allocation
+from quotas.models import Allocation, Limit, Raise
 from quotas.periods import period
 from quotas.policy import LimitKey, LimitSpec
 
@@ -59,9 +60,25 @@ def apply(user_ids: Collection[UUID], *, now: datetime) -> int:
     What is used stays used. A row whose limit is gone binds no longer. New limits need nothing: their
     rows come into being at the next call.
     """
-    limits = policy.limits_for(user_ids)
+    limits = policy.allowed_for(user_ids, at=now)
     rows = Allocation.objects.filter(user_id__in=user_ids, period_end__gt=now).order_by("id").select_for_update()
     return sum(_apply(row, policy.spec_of(limits.get(row.user_id, []), row.type, row.provider)) for row in rows)
+
+
+@transaction.atomic
+def lapse(user_ids: Collection[UUID] | None = None, *, now: datetime) -> int:
+    """Take back what raises allowed whose time is over, of these users or of all; return of how many raises.
+
+    Safe to run in several processes at once.
+    """
+    over = Raise.objects.filter(state=Raise.State.GRANTED, ends_at__lte=now)
+    if user_ids is not None:
+        over = over.filter(user_id__in=user_ids)
+    found = dict(over.values_list("pk", "user_id"))
+    if found:
+        Raise.objects.filter(pk__in=found).update(state=Raise.State.ENDED)
+        apply(set(found.values()), now=now)
+    return len(found)
 
 
 def _apply(row: Allocation, spec: LimitSpec | None) -> int:
@@ -72,6 +89,14 @@ def _apply(row: Allocation, spec: LimitSpec | None) -> int:
     if all(getattr(row, name) == value for name, value in wanted.items()):
         return 0
     return Allocation.objects.filter(id=row.id).update(**wanted)
+
+
+def as_allowed(row: Allocation, limits: Iterable[Limit]) -> Allocation:
+    """Return the row, unsaved, with what these limits allow."""
+    if spec := policy.spec_of(limits, row.type, row.provider):
+        for name, value in _allowed(spec).items():
+            setattr(row, name, value)
+    return row
 
 
 def _allowed(spec: LimitSpec) -> dict[str, object]:
@@ -118,13 +143,13 @@ def prepare(*, now: datetime, ahead: timedelta, at_once: int = 500) -> int:
     total, rows = 0, list(places)
     for first in range(0, len(rows), at_once):
         batch = rows[first : first + at_once]
-        limits = policy.limits_for({row[0] for row in batch})
-        by_end: dict[datetime, list[Need]] = {}
-        for user_id, zone, type_, provider, end in batch:
-            spec = policy.spec_of(limits.get(user_id, []), type_, provider)
-            if spec:
-                by_end.setdefault(end, []).append(Need(user_id, zone, spec))
-        for end, needs in by_end.items():
+        by_end: dict[datetime, list[Any]] = {}
+        for row in batch:
+            by_end.setdefault(row[-1], []).append(row)
+        for end, of_end in by_end.items():
+            limits = policy.allowed_for({row[0] for row in of_end}, at=end)
+            found = [(row, policy.spec_of(limits.get(row[0], []), row[2], row[3])) for row in of_end]
+            needs = [Need(row[0], row[1], spec) for row, spec in found if spec]
             total += len(needs)
             with transaction.atomic():
                 open_rows(needs, end)

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from quotas import allocations, policy
 from quotas.allocations import Need
+from quotas.models import Raise
 from quotas.policy import LimitKey
 
 # A limit that an administrator adds binds within this time where its row is not made at once.
@@ -53,7 +54,10 @@ def ensure_periods(wanted: Collection[tuple[UUID, str, str]], *, now: datetime) 
     unknown = {entry for entry in wanted if expected(entry[0], entry[1], now) is None}
     if not unknown:
         return
-    limits = policy.limits_for({user_id for user_id, _, _ in unknown})
+    users = {user_id for user_id, _, _ in unknown}
+    raises = policy.granted_to(users)
+    _take_back(raises, now)
+    limits = policy.allowed_for(users, at=now, granted=raises)
     specs = {entry: policy.specs(limits[entry[0]], entry[1]) for entry in unknown if entry[0] in limits}
     needs = [Need(user_id, zone, spec) for (user_id, _, zone), of_entry in specs.items() for spec in of_entry]
     with transaction.atomic():
@@ -63,5 +67,16 @@ def ensure_periods(wanted: Collection[tuple[UUID, str, str]], *, now: datetime) 
     for (user_id, provider, _), of_entry in specs.items():
         keys = frozenset(spec.key for spec in of_entry)
         there = [rows[user_id, key] for key in keys if (user_id, key) in rows]
-        until = min([row.period_end for row in there] + [now + timedelta(seconds=KNOWN_SECONDS)])
+        soon = [now + timedelta(seconds=KNOWN_SECONDS), *_ends(raises, user_id, now)]
+        until = min([row.period_end for row in there] + soon)
         _known[user_id, provider] = now, until, keys
+
+
+def _take_back(raises: Collection[Raise], now: datetime) -> None:
+    """Take back what raises allowed whose time is over."""
+    if over := {one.user_id for one in raises if one.ends_at and one.ends_at <= now}:
+        allocations.lapse(over, now=now)
+
+
+def _ends(raises: Collection[Raise], user_id: UUID, now: datetime) -> list[datetime]:
+    return [one.ends_at for one in raises if one.user_id == user_id and one.ends_at and one.ends_at > now]

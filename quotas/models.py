@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from digitalme.database import MoneyField, uuid7
 
@@ -141,3 +142,54 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class Raise(models.Model):
+    """More than a limit allows, for a while: what a person asked for, and what was granted on top of the limit.
+
+    What is granted counts from `starts_at` until just before `ends_at`; no job has to end it.
+    """
+
+    class State(models.TextChoices):
+        ASKED = "asked", "Asked for"
+        GRANTED = "granted", "Granted"
+        REFUSED = "refused", "Refused"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+        ENDED = "ended", "Ended"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="raises")
+    type = models.CharField(max_length=16, choices=LimitType)
+    provider = models.CharField(
+        max_length=64, blank=True, default=ALL_PROVIDERS, help_text="A provider's slug, or empty for all together."
+    )
+    state = models.CharField(max_length=9, choices=State, default=State.ASKED)
+    asked_requests = models.PositiveBigIntegerField(null=True, blank=True)
+    asked_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    asked_cost = MoneyField(null=True, blank=True, help_text="US dollars.")
+    asked_until = models.DateField(null=True, blank=True, help_text="The last day, in the person's time zone.")
+    why = models.CharField(max_length=500, blank=True)
+    extra_requests = models.PositiveBigIntegerField(null=True, blank=True)
+    extra_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    extra_cost = MoneyField(null=True, blank=True, help_text="US dollars.")
+    starts_at = models.DateTimeField(null=True, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True)
+    answer = models.CharField(max_length=500, blank=True, help_text="The person reads it.")
+    answered_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    answered_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                name="raise_granted_has_its_time",
+                condition=~Q(state="granted") | Q(starts_at__isnull=False, ends_at__gt=models.F("starts_at")),
+            ),
+        ]
+        indexes = [models.Index(name="raise_granted_of_user", fields=["user"], condition=Q(state="granted"))]
+
+    def __str__(self) -> str:
+        return f"{self.get_type_display()} raise of {self.user_id}"

@@ -1,7 +1,9 @@
 """What a user is allowed: the tier's limits, or the user's own in their place."""
 
+import copy
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
@@ -10,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from digitalme.accounts.models import User
-from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, Binds, Limit, LimitType, Tier
+from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, Binds, Limit, LimitType, Raise, Tier
 
 DEFAULT_TIER = "free"
 # What a newcomer may use of the house's money. The demo limit counts for each provider by itself.
@@ -80,6 +82,40 @@ def limits_for(user_ids: Collection[UUID]) -> dict[UUID, list[Limit]]:
     return {
         user: _overridden(_of_tier(tier or default, by_tier), by_user.get(user, [])) for user, tier in tiers.items()
     }
+
+
+def granted_to(user_ids: Collection[UUID]) -> list[Raise]:
+    """Return the raises of these users, those too whose time is over but which nobody took back yet."""
+    return list(Raise.objects.filter(user_id__in=user_ids, state=Raise.State.GRANTED).order_by("pk"))
+
+
+def allowed_for(
+    user_ids: Collection[UUID], *, at: datetime, granted: Iterable[Raise] | None = None
+) -> dict[UUID, list[Limit]]:
+    """Return each user's limits with what raises (`granted`, if they are known) add to them at this moment."""
+    limits = limits_for(user_ids)
+    for one in granted_to(user_ids) if granted is None else granted:
+        if one.user_id in limits and one.starts_at and one.ends_at and one.starts_at <= at < one.ends_at:
+            limits[one.user_id] = raised(limits[one.user_id], one)
+    return limits
+
+
+def raised(limits: list[Limit], by: Raise) -> list[Limit]:
+    """Return limits of which one allows more. What is unlimited, or no limit at all, stays that.
+
+    Where the limit counts each provider by itself, the raised provider gets one of its own.
+    """
+    of_type = {limit.provider: limit for limit in limits if limit.type == by.type}
+    base = of_type.get(by.provider) or (of_type.get(EACH_PROVIDER) if by.provider != ALL_PROVIDERS else None)
+    if base is None:
+        return limits
+    more = copy.copy(base)
+    more.provider = by.provider
+    for name in ("requests", "tokens", "cost"):
+        there, extra = getattr(base, name), getattr(by, f"extra_{name}")
+        if there is not None and extra is not None:
+            setattr(more, name, there + extra)
+    return [more, *(limit for limit in limits if limit is not of_type.get(by.provider))]
 
 
 def specs(limits: Iterable[Limit], provider: str) -> list[LimitSpec]:

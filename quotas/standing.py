@@ -41,9 +41,13 @@ def standings(user: User, now: datetime) -> list[QuotaStanding]:
     """Return every limit that binds the user's calls; one whose row does not exist yet has used nothing."""
     rows = allocations.current_rows([user.id], now)
     held = ask(leases.held_per_allocation([user.id]))
-    found = [_counted(row, held.get(row.id, Amounts())) for row in rows if row.is_active]
     there = {LimitKey(row.type, row.provider) for row in rows}
-    limits = policy.limits_for([user.id]).get(user.id, [])
+    granted = policy.granted_to([user.id])
+    limits = policy.allowed_for([user.id], at=now, granted=granted).get(user.id, [])
+    if any(one.ends_at and one.ends_at <= now for one in granted):
+        # The next call writes it down; a page tells it already.
+        rows = [allocations.as_allowed(row, limits) for row in rows]
+    found = [_counted(row, held.get(row.id, Amounts())) for row in rows if row.is_active]
     found += [_untouched(spec, user, now) for spec in _all_specs(limits) if spec.key not in there]
     order = LimitType.values
     return sorted(found, key=lambda one: (order.index(one.type), one.provider))

@@ -11,6 +11,11 @@ AHEAD = timedelta(minutes=15)
 
 @shared_task(name="quotas.open_periods")  # type: ignore[untyped-decorator]  # Celery has no types
 def open_periods() -> int:
-    """Make the next period's row for each that ends soon; safe to run twice. Calls never wait for it:
-    the first call in a period makes what is missing."""
-    return allocations.prepare(now=datetime.now(UTC), ahead=AHEAD)
+    """End raises whose time is over, and make the next period's row for each that ends soon; safe to run twice.
+
+    Calls never wait for it: the first call in a period makes what is missing, and the first one after a raise
+    takes back what that allowed.
+    """
+    now = datetime.now(UTC)
+    allocations.lapse(now=now)
+    return allocations.prepare(now=now, ahead=AHEAD)

@@ -41,6 +41,9 @@ class Permission(StrEnum):
     DELETE_LIMITS = "quotas.delete_limit"
     VIEW_ALLOCATIONS = "quotas.view_allocation"
     CHANGE_ALLOCATIONS = "quotas.change_allocation"
+    VIEW_RAISES = "quotas.view_raise"
+    ADD_RAISES = "quotas.add_raise"
+    CHANGE_RAISES = "quotas.change_raise"
     VIEW_LEASES = "quotas.view_lease"
 
     VIEW_AUDIT_EVENTS = "audit.view_auditevent"

@@ -48,6 +48,7 @@ _READ = frozenset(
         Permission.VIEW_TIERS,
         Permission.VIEW_LIMITS,
         Permission.VIEW_ALLOCATIONS,
+        Permission.VIEW_RAISES,
         Permission.VIEW_LEASES,
         Permission.VIEW_AUDIT_EVENTS,
         Permission.VIEW_RECORDS,
@@ -73,6 +74,8 @@ _QUOTAS = frozenset(
         Permission.CHANGE_LIMITS,
         Permission.DELETE_LIMITS,
         Permission.CHANGE_ALLOCATIONS,
+        Permission.ADD_RAISES,
+        Permission.CHANGE_RAISES,
     }
 )
 PERMISSIONS: dict[Role, frozenset[Permission]] = {

@@ -14,8 +14,6 @@ from digitalme.accounts.models import Invitation, Membership
 from digitalme.accounts.teams import Role
 from digitalme.api.resource import Resource
 
-_GIVEN = [Role.ADMIN.value, Role.MEMBER.value]
-
 
 class TeamSerializer(serializers.ModelSerializer[Membership]):
     """A team and the caller's role in it."""
@@ -83,7 +81,9 @@ class InvitationInput(serializers.Serializer[Any]):
     """Who is asked in."""
 
     email = serializers.EmailField(max_length=254)
-    role = serializers.ChoiceField(choices=_GIVEN, default=Role.MEMBER.value)
+    role = serializers.ChoiceField(
+        choices=Role.choices, default=Role.MEMBER.value, help_text="member or admin; nobody is invited as the owner."
+    )
 
 
 class OfferSerializer(serializers.ModelSerializer[Invitation]):

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from digitalme.api import audit, docs, keys, me, providers, quotas, records, resource, teams, tokens, usage
+from digitalme.api import audit, docs, keys, me, providers, quotas, raises, records, resource, teams, tokens, usage
 
 urlpatterns = [
     path("keys/", keys.Keys.as_view(), name="api_keys"),
@@ -13,6 +13,8 @@ urlpatterns = [
     path("providers/", providers.Providers.as_view(), name="api_providers"),
     path("providers/<slug:provider>/consent/", providers.ProviderConsent.as_view(), name="api_provider_consent"),
     path("quotas/", quotas.Quotas.as_view(), name="api_quotas"),
+    path("quotas/raises/", raises.Raises.as_view(), name="api_raises"),
+    path("quotas/raises/<uuid:raise_id>/", raises.OneRaise.as_view(), name="api_raise"),
     path("usage/summary/", usage.Summary.as_view(), name="api_usage_summary"),
     path("usage/series/", usage.Series.as_view(), name="api_usage_series"),
     path("usage/records/", records.Records.as_view(), name="api_usage_records"),

@@ -51,6 +51,10 @@ class Action(StrEnum):
     ALLOCATION_SET = "allocation.set"
     LIMIT_SET = "limit.set"
     LIMIT_REMOVED = "limit.removed"
+    RAISE_ASKED = "raise.asked"
+    RAISE_GRANTED = "raise.granted"
+    RAISE_REFUSED = "raise.refused"
+    RAISE_ENDED = "raise.ended"
     TIER_SET = "tier.set"
     TIER_REMOVED = "tier.removed"
 
@@ -98,7 +102,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_]{0,15}(:[a-z]{1,8})?")
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _PLACE = re.compile(
-    r"(credential|token|user|team|tier|limit|allocation|second_factor|session)"
+    r"(credential|token|user|team|tier|limit|allocation|raise|second_factor|session)"
     r":([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{1,19})"
     r"|provider:[a-z][a-z0-9]{1,31}"
     r"|master_key:[A-Za-z0-9._-]{1,32}|system|audit|backup|import|rotation"

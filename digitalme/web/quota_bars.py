@@ -40,6 +40,7 @@ class Bar:
     share: Decimal
     held_text: str
     resets_at: datetime
+    dimension: str = ""
 
     @property
     def percent(self) -> int:
@@ -79,6 +80,7 @@ def _bars(one: QuotaStanding, names: dict[str, str]) -> list[Bar]:
                 share=Decimal(used) / Decimal(allowed) if allowed else Decimal(1),
                 held_text=written(Decimal(held)) if held else "",
                 resets_at=one.resets_at,
+                dimension=dimension,
             )
         )
     return found

@@ -54,6 +54,8 @@ urlpatterns = [
         team_keys.remove,
         name="settings_team_key_remove",
     ),
+    path("settings/usage/raises/", usage.ask_for_more, name="settings_raises"),
+    path("settings/usage/raises/<uuid:raise_id>/withdraw/", usage.withdraw_raise, name="settings_raise_withdraw"),
     path("settings/usage/", usage.show, name="settings_usage"),
     path("settings/security/", security.show, name="settings_security"),
     path("settings/security/tokens/", security.make_token, name="settings_tokens"),

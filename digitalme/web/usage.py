@@ -1,11 +1,18 @@
 """/settings/usage/: today's numbers, limits, cost of 30 days, latest calls."""
 
-from django.http import HttpResponse
-from django.utils import timezone
-from django.views.decorators.http import require_safe
+from typing import Any
+from uuid import UUID
 
-from digitalme.web import charts, quota_bars, spending
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from digitalme.errors import InvalidRequest, QuotaExceeded
+from digitalme.web import charts, quota_bars, raises, spending
 from digitalme.web.access import SignedInRequest, page, signed_in
+from quotas import raises as asking
 from usage import analytics
 from usage.models import UsageRecord
 
@@ -18,11 +25,18 @@ LATEST_CALLS = 12
 @signed_in
 def show(request: SignedInRequest) -> HttpResponse:
     """Show what was used and what is left."""
+    return answer(request)
+
+
+def answer(request: SignedInRequest, form: Any = None) -> HttpResponse:
+    """Answer with the page, with `form` in the place of an empty one that asks for more."""
     user, now = request.user, timezone.now()
+    bars = quota_bars.bars_of(user, now=now)
     spent = spending.by_provider(user, days=DAYS, now=now)
     context = {
         "today": analytics.today(user, now),
-        "bars": quota_bars.bars_of(user, now=now),
+        "bars": bars,
+        **raises.context_of(user, bars, form),
         "spent": spent,
         "wide": charts.stacked_bars(spent.days, spent.series, width=760, height=240),
         "narrow": charts.stacked_bars(
@@ -31,4 +45,42 @@ def show(request: SignedInRequest) -> HttpResponse:
         "calls": UsageRecord.objects.filter(user_id=user.pk).order_by("-timestamp")[:LATEST_CALLS],
         "names": spent.names,
     }
-    return page(request, "settings/usage.html", context)
+    return page(request, "settings/usage.html", context, status=422 if form and form.errors else 200)
+
+
+@require_POST
+@signed_in
+def ask_for_more(request: SignedInRequest) -> HttpResponse:
+    """Take a request for more."""
+    user, now = request.user, timezone.now()
+    bars = quota_bars.bars_of(user, now=now)
+    form = raises.RaiseForm(request.POST, bars=bars)
+    if form.is_valid():
+        try:
+            type_, provider, amounts = form.wanted()
+            given = form.cleaned_data
+            asking.ask(
+                actor=user,
+                type=type_,
+                provider=provider,
+                amounts=amounts,
+                until=given["until"],
+                why=given["why"],
+                now=now,
+            )
+        except (InvalidRequest, QuotaExceeded) as problem:
+            name = problem.data.get("field")
+            form.add_error(name if name in form.fields else None, problem.message)
+        else:
+            messages.success(request, "Your request is on its way. You get a mail when it is answered.")
+            return redirect("settings_usage")
+    return answer(request, form=form)
+
+
+@require_POST
+@signed_in
+def withdraw_raise(request: SignedInRequest, raise_id: UUID) -> HttpResponse:
+    """Take a request back."""
+    asking.withdraw(actor=request.user, raise_id=raise_id)
+    messages.success(request, "Your request is withdrawn.")
+    return redirect("settings_usage")

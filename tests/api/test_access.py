@@ -18,11 +18,12 @@ from digitalme.accounts.models import AccessToken, Invitation, Membership, Team,
 from digitalme.accounts.roles import Role
 from digitalme.api import urls
 from providers.registry import Provider
+from quotas.models import Raise
 from tests.api.conftest import by_token, record_of, set_key
 from usage.models import UsageRecord
 
 MARK = "alice-canary"
-ROWS: tuple[type[Model], ...] = (User, Credential, UsageRecord, Team, Membership, Invitation)
+ROWS: tuple[type[Model], ...] = (User, Credential, UsageRecord, Team, Membership, Invitation, Raise)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ MATRIX = {
     "api_providers": Entry("own"),
     "api_provider_consent": Entry("own"),
     "api_quotas": Entry("own"),
+    "api_raises": Entry("own", bodies={"post": {"type": "daily"}}),
+    "api_raise": Entry("object", reads=False, bodies={"delete": {}}),
     "api_usage_summary": Entry("own"),
     "api_usage_series": Entry("own"),
     "api_usage_records": Entry("own"),
@@ -73,6 +76,7 @@ INVALID = {
     ("api_labelled_key", "put"): 422,
     ("api_tokens", "post"): 400,
     ("api_teams", "post"): 400,
+    ("api_raises", "post"): 400,
     ("api_me", "patch"): 400,
 }
 CASES = [(name, method) for name, entry in MATRIX.items() for method in entry.methods]
@@ -100,6 +104,8 @@ def paths(alice: User, notes: Provider) -> dict[str, str]:
     named |= {"api_team_invitations": f"teams/{own.slug}/invitations/"}
     named |= {"api_team_invitation": f"teams/{own.slug}/invitations/{asked.pk}/"}
     named |= {"api_invitation": f"invitations/{invitations.link_token(asked)}/"}
+    asked_for = Raise.objects.create(user=alice, type="daily", why=MARK)
+    named |= {"api_raise": f"quotas/raises/{asked_for.pk}/"}
     named |= {"api_provider_consent": "providers/google/consent/"}
     named |= {"api_labelled_key": "keys/notes/home/", "api_labelled_key_test": "keys/notes/home/test/"}
     named |= {"api_usage_record": f"usage/records/{record.pk}/", "api_nothing": "nothing/at/all/"}
