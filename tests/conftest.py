@@ -8,20 +8,24 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.management.commands import flush
 from django.db import connection
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
 from apikeys import keyring
 from digitalme.accounts.models import Membership, Team, User
-from digitalme.audit import triggers
-from providers import outbound, registry
+from digitalme.audit import log, triggers
+from providers import definitions, outbound, registry
 from providers.installed import Catalogue
 from providers.registry import Provider
+from quotas import policy
 from tests import mailboxes, servers, several
 from tests.mailboxes import Authority, Inbox, smtp_server
 
 PASSWORD = "correct horse battery staple"
+# What follows from the code alone, and stays when a test's database is emptied.
+OF_THE_CODE = ("django_content_type", "auth_permission", "auth_group", "auth_group_permissions")
 registry._due = math.inf  # modules that ask for providers while tests are collected have no database
 
 
@@ -48,13 +52,15 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     end, cut what threads left open, or PostgreSQL does not let go of the test database."""
     # On the class: a browser's tests have a connection of their own.
     operations: Any = type(connection.ops)
-    flush = operations.sql_flush
+    statements_of = operations.sql_flush
 
-    def emptying(self: Any, *arguments: Any, **options: Any) -> list[str]:
-        statements = flush(self, *arguments, **options)
+    def emptying(self: Any, style: Any, tables: list[str], **options: Any) -> list[str]:
+        statements = statements_of(self, style, [name for name in tables if name not in OF_THE_CODE], **options)
         return [*triggers.removal(connection.vendor), *statements, *triggers.creation(connection.vendor)]
 
     operations.sql_flush = emptying
+    # Most of the time that a test needs would go into making the same permissions and groups once more.
+    flush.emit_post_migrate_signal = _refill  # type: ignore[attr-defined]
     yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
@@ -62,6 +68,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+
+
+def _refill(*_arguments: Any, **_options: Any) -> None:
+    """Make what migrating makes in the tables that were emptied."""
+    log.begin()
+    policy.ensure_default_tier()
+    definitions.list_built_in()
 
 
 @pytest.fixture(autouse=True)
