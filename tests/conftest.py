@@ -20,7 +20,7 @@ from providers import definitions, outbound, registry
 from providers.installed import Catalogue
 from providers.registry import Provider
 from quotas import policy
-from tests import mailboxes, servers, several
+from tests import mailboxes, parts, servers, several
 from tests.mailboxes import Authority, Inbox, smtp_server
 
 PASSWORD = "correct horse battery staple"
@@ -29,21 +29,7 @@ OF_THE_CODE = ("django_content_type", "auth_permission", "auth_group", "auth_gro
 registry._due = math.inf  # modules that ask for providers while tests are collected have no database
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Beside a run on SQLite, leave out what would only be done once more: tests that use neither the
-    database nor the cache of the settings."""
-    if not os.environ.get("TESTS_BESIDE_SQLITE"):
-        return
-    once = [item for item in items if _would_be_the_same(item)]
-    config.hook.pytest_deselected(items=once)
-    items[:] = [item for item in items if item not in set(once)]
-
-
-def _would_be_the_same(item: pytest.Item) -> bool:
-    fixtures = set(getattr(item, "fixturenames", ()))
-    if item.get_closest_marker("django_db") or fixtures & {"db", "transactional_db", "client"}:
-        return False
-    return not item.nodeid.startswith(("tests/web/", "tests/api/", "tests/test_"))
+pytest_collection_modifyitems = parts.choose
 
 
 @pytest.fixture(scope="session")

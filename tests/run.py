@@ -1,7 +1,7 @@
 """Run the tests: `python -m tests.run [--both | --servers] [pytest's arguments]`.
 
 Plain, the suite runs on SQLite, and tests that start servers of their own do so where these are
-installed. --servers runs it on a throw-away PostgreSQL and Redis instead, --both does both at once.
+installed. --servers runs it on a throw-away PostgreSQL and Redis instead, --both in both set-ups at once.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 from tests import servers
+from tests.parts import EACH, ONCE, PART
 
 
 def chromium_missing() -> str | None:
@@ -36,49 +37,54 @@ def _pytest(arguments: list[str], variables: Mapping[str, str], output: IO[str] 
     return subprocess.run(command, env={**environ, **variables}, stdout=output, stderr=output).returncode
 
 
-def on_sqlite(arguments: list[str]) -> int:
-    """Run the suite with nothing but the embedded database, cache and broker."""
-    _announce("The tests on SQLite alone")
-    return _pytest(arguments, {})
+def on_sqlite(arguments: list[str], output: IO[str] | None = None, part: str = "") -> int:
+    """Run the suite, or a part of it, with nothing but the embedded database, cache and broker."""
+    return _pytest(arguments, {PART: part}, output)
 
 
-def on_servers(arguments: list[str], output: IO[str] | None = None) -> int:
-    """Run the suite on PostgreSQL and Redis; both must be installed."""
+def on_servers(arguments: list[str], output: IO[str] | None = None, part: str = "") -> int:
+    """Run the suite, or a part of it, on PostgreSQL and Redis; both must be installed."""
     if reason := servers.postgres_missing() or servers.redis_missing():
         sys.stdout.write(f"\n=== {reason}, so the suite cannot run on PostgreSQL and Redis\n")
         return 1
-    if output is None:
-        _announce("The tests on PostgreSQL and Redis")
     with contextlib.ExitStack() as stack:
         variables = {
             "DATABASE_URL": stack.enter_context(servers.postgres()),
             "REDIS_URL": stack.enter_context(servers.redis()),
         }
-        if output is not None:
-            variables["TESTS_BESIDE_SQLITE"] = "1"
-        return _pytest(arguments, variables, output)
+        return _pytest(arguments, {**variables, PART: part}, output)
 
 
 def on_both(arguments: list[str]) -> int:
-    """Run the suite in both set-ups at once: each has databases, ports and folders of its own.
+    """Run what uses the settings' database or cache in both set-ups, and the rest once, all three at a time.
 
-    What the second one prints is shown when the first one is through.
+    Each has databases, ports and folders of its own. What the second and the third print is shown when the
+    first is through.
     """
-    with tempfile.TemporaryFile("w+") as kept, ThreadPoolExecutor(1) as beside:
-        second = beside.submit(on_servers, [*arguments, "-p", "no:cacheprovider"], kept)
-        first = on_sqlite(arguments)
-        code = second.result()
-        _announce("The tests on PostgreSQL and Redis")
-        kept.seek(0)
-        shutil.copyfileobj(kept, sys.stdout)
-    return max(first, code)
+    arguments = [*arguments, "-p", "no:cacheprovider"]
+    with ThreadPoolExecutor() as beside, contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)]
+        others = {
+            "The tests on PostgreSQL and Redis": beside.submit(on_servers, arguments, kept[0], EACH),
+            "The tests that use neither": beside.submit(on_sqlite, arguments, kept[1], ONCE),
+        }
+        _announce("The tests on SQLite alone")
+        codes = [on_sqlite(arguments, None, EACH)]
+        for (title, running), output in zip(others.items(), kept, strict=True):
+            codes.append(running.result())
+            _announce(title)
+            output.seek(0)
+            shutil.copyfileobj(output, sys.stdout)
+    return max(codes)
 
 
 def main(arguments: list[str]) -> int:
     """Return 0 if all that was asked for passed."""
     mode, rest = (arguments[0], arguments[1:]) if arguments[:1] in (["--both"], ["--servers"]) else ("", arguments)
-    runs = {"": on_sqlite, "--servers": on_servers, "--both": on_both}
-    return runs[mode](rest)
+    if mode == "--both":
+        return on_both(rest)
+    _announce("The tests on PostgreSQL and Redis" if mode else "The tests on SQLite alone")
+    return on_servers(rest) if mode else on_sqlite(rest)
 
 
 if __name__ == "__main__":

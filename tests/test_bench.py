@@ -14,6 +14,8 @@ import requests
 from bench import gateway, load, processes, rotation, stage, vault
 from bench.stage import Place
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:

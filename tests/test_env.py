@@ -6,6 +6,8 @@ import pytest
 
 from digitalme import env, env_file
 
+pytestmark = pytest.mark.once
+
 
 def test_a_value_comes_from_the_variable() -> None:
     assert env.text("NAME", environ={"NAME": "value"}) == "value"

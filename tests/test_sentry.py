@@ -11,6 +11,8 @@ from digitalme import sentry
 from digitalme.env import EnvironmentProblem
 from tests.fakes import FakeProvider, Manner
 
+pytestmark = pytest.mark.once
+
 pytest.importorskip("sentry_sdk")
 CANARY = "canaryCANARYcanary0123456789wxyz"
 ERRORS = """

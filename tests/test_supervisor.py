@@ -21,6 +21,8 @@ from bench import processes
 from digitalme import env
 from tests import servers
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 90
 LAST_LINE = "Ctrl-C stops it."

@@ -2,13 +2,14 @@
 
 import base64
 import contextlib
+import functools
 import json
 import sqlite3
 import stat
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,10 @@ from tests import servers
 from tests.transfer.conftest import HOUSE_KEY, OTHER_KEY, run
 from tests.transfer.installations import ANTHROPIC_KEY, Installation, manifest_of, new_key, rewritten
 
-Make = Callable[..., Installation]
+pytestmark = pytest.mark.once
 
 
-@pytest.fixture(scope="module")
-def postgres(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("postgres_url"))
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def vendor(request: pytest.FixtureRequest) -> str:
     """The kind of database; SQLite where a test does not ask for both."""
     return str(getattr(request, "param", "sqlite"))
@@ -45,34 +41,52 @@ def _database(vendor: str, folder: Path, request: pytest.FixtureRequest) -> Iter
     if vendor == "sqlite":
         yield f"sqlite:///{folder / 'digitalme.sqlite3'}"
         return
-    with servers.database_beside(request.getfixturevalue("postgres")) as url:
+    with servers.database_beside(request.getfixturevalue("postgres_url")) as url:
         yield url
 
 
-@pytest.fixture(scope="module")
-def house(
-    vendor: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Installation]:
-    """An installation with people, keys and running calls. No test changes it."""
-    folder = tmp_path_factory.mktemp("house")
-    with _database(vendor, folder, request) as url:
-        made = Installation(folder, url)
-        made.seed()
-        yield made
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """An installation with people, keys and running calls, a backup of it, and what must be the same after a restore.
+    No test changes it."""
+
+    house: Installation
+    backup: Path
+    state: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def backup(house: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A backup of it."""
-    path = tmp_path_factory.mktemp("backups") / "digitalme.backup"
-    house.done("backup", str(path))
-    return path
+def seeded(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Seeded]]:
+    """Make one for each kind of database, when it is first asked for."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def make(vendor: str) -> Seeded:
+            folder = tmp_path_factory.mktemp("house")
+            house = Installation(folder, stack.enter_context(_database(vendor, folder, request)))
+            house.seed()
+            path = tmp_path_factory.mktemp("backups") / "digitalme.backup"
+            house.done("backup", str(path))
+            return Seeded(house, path, dict(json.loads(house.state())))
+
+        yield make
 
 
-@pytest.fixture(scope="module")
-def state(house: Installation) -> dict[str, Any]:
-    """What must be the same after a restore."""
-    return dict(json.loads(house.state()))
+@pytest.fixture
+def house(seeded: Callable[[str], Seeded], vendor: str) -> Installation:
+    return seeded(vendor).house
+
+
+@pytest.fixture
+def backup(seeded: Callable[[str], Seeded], vendor: str) -> Path:
+    return seeded(vendor).backup
+
+
+@pytest.fixture
+def state(seeded: Callable[[str], Seeded], vendor: str) -> dict[str, Any]:
+    return seeded(vendor).state
 
 
 @pytest.fixture

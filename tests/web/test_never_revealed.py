@@ -74,7 +74,9 @@ def everything() -> list[str]:
 
 
 def searched(client: Client, address: str) -> None:
-    for headers in ({}, {"HX-Request": "true"}):
+    # Only the pages answer a script with a part of themselves.
+    ways: list[dict[str, str]] = [{}] if address.startswith(("/api/", "/admin/")) else [{}, {"HX-Request": "true"}]
+    for headers in ways:
         answer = client.get(address, headers=headers, follow=True)
         assert answer.status_code < 500, address
         body = answer.getvalue() + repr(sorted(answer.headers.items())).encode()
