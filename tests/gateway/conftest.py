@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx2
 import pytest
 from django.conf import settings
 from django.core.management import call_command
@@ -162,6 +163,22 @@ def web(django_db_setup: None, django_db_blocker: Any, provider: FakeProvider) -
         with django_db_blocker.unblock():
             process = stack.enter_context(web_process(provider.url))
         yield process
+
+
+@pytest.fixture(autouse=True)
+def _closed_sdks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What an SDK opened is closed with its test, and not at some later one, where the collector comes by."""
+    made: list[httpx2.Client] = []
+    initialise = httpx2.Client.__init__
+
+    def noted(self: httpx2.Client, *arguments: Any, **options: Any) -> None:
+        initialise(self, *arguments, **options)
+        made.append(self)
+
+    monkeypatch.setattr(httpx2.Client, "__init__", noted)
+    yield
+    for client in made:
+        client.close()
 
 
 @pytest.fixture(autouse=True)

@@ -76,7 +76,8 @@ def test_a_secret_alone_is_cut_between_any_two_bytes(secret: str, form: int) -> 
         watch = guard(secret)
         passed = watch.feed(text[:cut]) + watch.feed(text[cut:]) + watch.end()
         assert secret.encode() not in passed
-        assert len(passed) <= max(len(whole), len(text))
+        # Of a secret that ends in what gets escaped, the end of the escape may be left over: nothing of itself.
+        assert len(passed) <= max(len(whole), len(text)) + len("25")
 
 
 @given(SECRETS, st.binary(max_size=300), SPLITS)
