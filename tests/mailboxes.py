@@ -72,13 +72,16 @@ def _certificate(
 
 @dataclass
 class Inbox:
-    """What an SMTP server got: envelopes, and every attempt to log in, in the clear or not."""
+    """What an SMTP server got: envelopes, and every attempt to log in, in the clear or not. It lets one person in, or
+    anybody."""
 
     port: int = 0
     envelopes: list[Envelope] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     answer: str = "250 OK"
     refuses: frozenset[str] = frozenset()
+    anybody: bool = False
+    passwords: list[bytes] = field(default_factory=list)
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Envelope, address: str, options: Any) -> str:
         if address in self.refuses:
@@ -93,13 +96,15 @@ class Inbox:
 
     def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: LoginPassword) -> AuthResult:
         self.logins.append(mechanism)
-        if (data.login, data.password) == (ADDRESS.encode(), PASSWORD.encode()):
+        self.passwords.append(data.password)
+        if self.anybody or (data.login, data.password) == (ADDRESS.encode(), PASSWORD.encode()):
             return AuthResult(success=True)
         return AuthResult(success=False, handled=False)
 
     def reset(self) -> None:
         """Forget what was got, and take everything."""
         self.envelopes, self.logins, self.answer, self.refuses = [], [], "250 OK", frozenset()
+        self.anybody, self.passwords = False, []
 
     @property
     def messages(self) -> list[EmailMessage]:

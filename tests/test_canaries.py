@@ -33,10 +33,13 @@ from tests.conftest import PASSWORD
 from tests.fakes import FakeProvider, Manner
 from tests.gateway.conftest import Person, command
 from tests.gateway.in_process import InProcess, started
+from tests.mailboxes import Inbox, sending
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# One server can play all but those that code of our own answers for, at addresses that their keys name.
-PROVIDERS = [one for one in registry.all_providers() if one.needs_key and not one.manifest.adapter]
+Places = dict[str, dict[str, str]]
+PROVIDERS = [one for one in registry.all_providers() if one.needs_key]
+# A mail server takes its time for each message, so it gets one call in so many.
+MAIL_EVERY = 60
 MANNERS = {
     "as documented": Manner(),
     "unauthorised": Manner(
@@ -50,16 +53,26 @@ MANNERS = {
     "bad header": Manner(body=b"{}", headers={"x-odd": "\x7f\x01", "location": "http://elsewhere/"}),
     "breaks off": Manner(cut_after=2),
 }
-CALLS, OPENED, HANDLED, ROUNDS = 3_000, 6_800, 200, 18
+# What the mail server says to a message meanwhile.
+MAIL_SAYS = {"broken": "451 4.3.0 Try again later", "forbidden": "554 5.7.1 No", "no JSON": "999 <html>"}
+CALLS, OPENED, HANDLED, ROUNDS = 3_000, 6_860, 140, len(PROVIDERS)
 assert CALLS + OPENED + HANDLED >= 10_000
 
 
 @pytest.fixture
-def provider(settings: Any) -> Iterator[FakeProvider]:
-    """All providers, played by one server on loopback."""
+def provider(settings: Any, trusted: None, inbox: Inbox) -> Iterator[FakeProvider]:
+    """All providers, played by one server on loopback beside a mail server."""
+    settings.DIGITALME_PRIVATE_HOSTS = frozenset({"127.0.0.1", "localhost"})
+    inbox.anybody = True
     with FakeProvider() as fake:
         settings.DIGITALME_UPSTREAMS = {one.slug: fake.url for one in PROVIDERS}
         yield fake
+
+
+@pytest.fixture
+def places(provider: FakeProvider, inbox: Inbox) -> Places:
+    """What those keys name that say for themselves where they go."""
+    return {"mcp": {"url": f"{provider.url}/mcp"}, "email": sending(inbox.port)}
 
 
 @pytest.fixture
@@ -77,15 +90,25 @@ def person() -> Person:
     return Person(User.objects.get(email=email), command("create_access_token", email))
 
 
+def entered(provider: Provider, number: int, places: Places) -> dict[str, str]:
+    """What a person enters: marked secrets, and the place where they go if the provider wants one."""
+    fields = fields_of(provider, number)
+    if provider.slug not in places:
+        return fields
+    wanted = {field.name for field in provider.manifest.fields if field.required or field.secret}
+    return {**{name: value for name, value in fields.items() if name in wanted}, **places[provider.slug]}
+
+
 def secrets_of(provider: Provider, number: int) -> list[str]:
     fields = fields_of(provider, number)
     return [fields[field.name] for field in provider.manifest.fields if field.secret and field.name in fields]
 
 
-def give_keys(user: User, number: int = 0) -> list[str]:
+def give_keys(user: User, places: Places, number: int = 0) -> list[str]:
     """One marked key for each provider."""
     for one in PROVIDERS:
-        keys.set_key(actor=user, owner=keys.Owner("user", user.pk), provider=one, fields=fields_of(one, number))
+        fields = entered(one, number, places)
+        keys.set_key(actor=user, owner=keys.Owner("user", user.pk), provider=one, fields=fields)
     return [secret for one in PROVIDERS for secret in secrets_of(one, number)]
 
 
@@ -95,28 +118,35 @@ def operation_of(provider: Provider) -> str:
     return re.sub(r"\{\w+\}", "users", first.path.replace("*", "x" if first.path.startswith("/") else "/x"))
 
 
-def body_of(*, stream: bool) -> bytes:
+def body_of(provider: Provider, *, stream: bool) -> bytes:
+    if provider.slug == "email":
+        return b'{"to": "bob@example.org", "subject": "hi", "text": "ho"}'
+    if provider.slug == "mcp":
+        return b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "add"}}'
     messages = [{"role": "user", "content": "hi"}]
     return json.dumps({"model": "gpt-4o-mini", "messages": messages, "max_tokens": 5, "stream": stream}).encode()
 
 
 def test_no_call_through_the_gateway_leaves_a_key_behind(
     provider: FakeProvider,
+    inbox: Inbox,
+    places: Places,
     person: Person,
     surfaces: Surfaces,
     unused_port: int,
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    marked = give_keys(person.user)
+    marked = give_keys(person.user, places)
+    quick = [one for one in PROVIDERS if one.slug != "email"]
     done = 0
 
     async def ask(gateway: InProcess, number: int) -> None:
         nonlocal done
-        chosen = PROVIDERS[number % len(PROVIDERS)]
-        address, stream = f"{chosen.slug}{operation_of(chosen)}", number // len(PROVIDERS) % 2 == 0
+        chosen = registry.get("email") if number % MAIL_EVERY == 1 else quick[number % len(quick)]
+        address, stream = f"{chosen.slug}{operation_of(chosen)}", number // len(quick) % 2 == 0
         leaves = 2 if number % 11 == 0 else None
-        answer = await gateway.call(address, body_of(stream=stream), person.headers, leaves_after=leaves)
+        answer = await gateway.call(address, body_of(chosen, stream=stream), person.headers, leaves_after=leaves)
         surfaces.add("answers", answer.whole)
         done += 1
 
@@ -130,8 +160,9 @@ def test_no_call_through_the_gateway_leaves_a_key_behind(
     async def everything() -> None:
         async with started() as gateway:
             share = CALLS // (len(MANNERS) + 2)
-            for manner in MANNERS.values():
-                provider.manner = manner
+            for name, manner in MANNERS.items():
+                provider.manner, inbox.anybody = manner, name != "unauthorised"
+                inbox.answer = MAIL_SAYS.get(name, "250 OK")
                 await crowd(gateway, share)
             provider.manner = Manner()
             with monkeypatch.context() as patch:
@@ -143,13 +174,13 @@ def test_no_call_through_the_gateway_leaves_a_key_behind(
     asyncio.run(everything())
     surfaces.close()
     assert done == CALLS
-    assert untouched(provider, marked) == [], "the calls came through, with the keys"
+    assert untouched(provider, inbox) == [], "the calls came through, with the keys"
     assert surfaces.search(marked) == []
 
 
-def untouched(provider: FakeProvider, marked: list[str]) -> list[str]:
+def untouched(provider: FakeProvider, inbox: Inbox) -> list[str]:
     """The providers whose key never came up in a request."""
-    came = "\n".join(f"{one.path} {one.headers} {one.body!r}" for one in provider.seen)
+    came = "\n".join([*(f"{one.path} {one.headers} {one.body!r}" for one in provider.seen), repr(inbox.passwords)])
     return [one.slug for one in PROVIDERS if not any(secret in came for secret in secrets_of(one, 0))]
 
 
@@ -175,11 +206,11 @@ BROKEN = [
 
 
 def test_no_key_that_is_opened_checked_or_refused_is_left_behind(
-    provider: FakeProvider, person: Person, surfaces: Surfaces, settings: Any
+    provider: FakeProvider, places: Places, person: Person, surfaces: Surfaces
 ) -> None:
     """The mass: opened, altered, malformed, injected, checked against a provider that is not there; each failure is
     logged, some with their whole traceback."""
-    marked, log, done = give_keys(person.user), logging.getLogger("tests.canaries"), 0
+    marked, log, done = give_keys(person.user, places), logging.getLogger("tests.canaries"), 0
     stored = [resolution.resolved(one) for one in keys.keys_of(person.user)]
 
     def attempt(deed: Callable[[], object]) -> None:
@@ -193,8 +224,8 @@ def test_no_key_that_is_opened_checked_or_refused_is_left_behind(
     for number in range(OPENED):
         key = stored[number % len(stored)]
         chosen = registry.get(key.provider)
-        fields = fields_of(chosen, 0)
-        first = chosen.manifest.fields[0].name
+        fields = entered(chosen, 0, places)
+        first = next(field.name for field in chosen.manifest.fields if field.secret and field.name in fields)
         bad = BROKEN[number // 4 % len(BROKEN)].replace("{}", fields[first])
         wrong = {**fields, first: bad}
         match number // len(stored) % 4:
@@ -237,7 +268,7 @@ class Faces:
             place = f"/settings/api/{provider.slug}"
             self.keep(self.browser.post(f"{place}/key/", fields, headers=htmx))
             self.keep(self.browser.post(f"{place}/test/", headers=htmx))
-            self.keep(self.browser.get("/settings/api/"))
+        self.keep(self.browser.get("/settings/api/"))
 
     def by_program(self, provider: Provider, fields: dict[str, str]) -> None:
         place, kind = f"/api/v1/keys/{provider.slug}/", "application/json"
@@ -260,25 +291,33 @@ class Faces:
 
     def by_command(self, provider: Provider, fields: dict[str, str]) -> None:
         out, err = io.StringIO(), io.StringIO()
+        several = bool(provider.manifest.adapter)
+        given = json.dumps(fields) if several else next(iter(fields.values()))
+        arguments = [provider.slug, "--user", self.person.user.email, *(["--json"] if several else [])]
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(CommandError, OSError):
-            patch.setattr(sys, "stdin", io.StringIO(next(iter(fields.values()))))
-            call_command("set_key", provider.slug, "--user", self.person.user.email, stdout=out, stderr=err)
+            patch.setattr(sys, "stdin", io.StringIO(given))
+            call_command("set_key", *arguments, stdout=out, stderr=err)
         self.surfaces.add("commands", out.getvalue().encode(), err.getvalue().encode())
         self.done += 1
 
 
 def test_no_page_program_command_or_admin_leaves_a_key_behind(
-    provider: FakeProvider, person: Person, surfaces: Surfaces, settings: Any, monkeypatch: pytest.MonkeyPatch
+    provider: FakeProvider,
+    places: Places,
+    person: Person,
+    surfaces: Surfaces,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     faces, marked = Faces(surfaces, person), []
     for number in range(ROUNDS):
         one = PROVIDERS[number % len(PROVIDERS)]
         provider.manner = list(MANNERS.values())[number % len(MANNERS)]
         settings.DEBUG = number % 5 == 4
-        fields = fields_of(one, number)
+        fields = entered(one, number, places)
         marked += secrets_of(one, number)
         if number % 3 == 2:
-            first = next(iter(fields))
+            first = next(field.name for field in one.manifest.fields if field.secret and field.name in fields)
             fields[first] = BROKEN[number // 3 % len(BROKEN)].replace("{}", fields[first])
         with monkeypatch.context() as patch:
             if number % 7 == 6:
@@ -306,10 +345,10 @@ def _send_every_task() -> None:
 
 
 def test_a_provider_that_repeats_the_key_does_not_get_it_into_what_is_kept(
-    provider: FakeProvider, person: Person, surfaces: Surfaces
+    provider: FakeProvider, places: Places, person: Person, surfaces: Surfaces
 ) -> None:
     """What it answers goes to the key's owner; records, logs, audit and pages must not have it."""
-    marked = give_keys(person.user)
+    marked = give_keys(person.user, places)
     provider.manner = Manner(
         status=401, body=json.dumps({"error": {"message": " ".join(marked), "code": marked[0]}}).encode()
     )
@@ -318,7 +357,7 @@ def test_a_provider_that_repeats_the_key_does_not_get_it_into_what_is_kept(
         async with started() as gateway:
             for one in PROVIDERS:
                 for stream in (True, False):
-                    await gateway.call(f"{one.slug}{operation_of(one)}", body_of(stream=stream), person.headers)
+                    await gateway.call(f"{one.slug}{operation_of(one)}", body_of(one, stream=stream), person.headers)
 
     asyncio.run(calls())
     browser = Client()
