@@ -20,7 +20,7 @@ RESERVED = frozenset(
         "state",
     }
 )
-_UNBOUNDED = ("json", "openai_images", "openai_speech", "openai_transcription", "gemini")
+_UNBOUNDED = ("json", "openai_images", "openai_speech", "openai_transcription", "openai_later", "gemini", "captcha")
 
 
 class Agreement:
@@ -134,7 +134,7 @@ class Agreement:
                 (*path, "system"),
                 f"cannot be true for the dialect '{one['dialect']}': its cost cannot be bounded beforehand.",
             )
-        if one["unit_price"] and one["dialect"] not in ("none", "json"):
+        if one["unit_price"] and one["dialect"] not in ("none", "json", "captcha"):
             self.refuse((*path, "unit_price"), "has no meaning where tokens are priced; remove it.")
         if one["path"] == ANY and any(auth["place"] == "path" for auth in self.given["auth"]):
             self.refuse(

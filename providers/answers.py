@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from providers.counts import MAX_COUNT, Estimate, Usage
+from providers.counts import MAX_COUNT, Bill, Estimate, Told, Usage
 from providers.operations import Operation, UsagePaths
 from providers.rules import Answer, Failure, at
 from providers.streams import BYTES_PER_TOKEN, MAX_PARSED
@@ -13,7 +13,7 @@ MAX_COST = Decimal(100_000)
 Paths = tuple[tuple[str, ...], ...]
 
 
-class AnswerMeter:
+class AnswerMeter(Told):
     """Keeps a copy of a whole answer and asks the rules about it."""
 
     garbled = False
@@ -25,6 +25,7 @@ class AnswerMeter:
         self._pieces: list[bytes] = []
         self._size = 0
         self._value: Any = None
+        self._bill: Bill | None = None
 
     def feed(self, chunk: bytes) -> bytes:
         """Keep a copy and pass the piece on. An answer above MAX_PARSED is no longer looked at: what rules
@@ -44,8 +45,16 @@ class AnswerMeter:
                 self.failed = str(named)[:64] if isinstance(named, (str, int)) else "refused"
             if self._operation.usage:
                 self._value = answer.value
+            self._look(answer)
         self._pieces = []
         return b""
+
+    def bill(self, estimate: Estimate) -> Bill | None:
+        """Return what an earlier call took, if this answer tells."""
+        return self._bill
+
+    def _look(self, answer: Answer) -> None:
+        """Read what the rules do not speak of."""
 
     def usage(self, estimate: Estimate) -> Usage:
         """Return what the answer says was taken; of a failed one nothing."""
@@ -61,12 +70,12 @@ class AnswerMeter:
 def _read(value: Any, paths: UsagePaths, estimate: Estimate, units: int, size: int) -> Usage:
     named = next((name for path in paths.model if isinstance(name := at(value, path), str) and name), estimate.model)
     spent, made = _count(value, paths.input_tokens), _count(value, paths.output_tokens)
-    cost = _cost(value, paths.cost)
+    told = cost(value, paths.cost)
     if spent is None and made is None:
         if not (paths.input_tokens or paths.output_tokens):
-            return Usage(0, 0, model=named, units=units, cost=cost)
+            return Usage(0, 0, model=named, units=units, cost=told)
         made = min(estimate.output_tokens, -(-size // BYTES_PER_TOKEN))
-        return Usage(estimate.input_tokens, made, model=named, counted_by="estimated", units=units, cost=cost)
+        return Usage(estimate.input_tokens, made, model=named, counted_by="estimated", units=units, cost=told)
     spent, made = spent or 0, made or 0
     cached, thought = _count(value, paths.cached_tokens) or 0, _count(value, paths.reasoning_tokens) or 0
     return Usage(
@@ -76,7 +85,7 @@ def _read(value: Any, paths: UsagePaths, estimate: Estimate, units: int, size: i
         reasoning_tokens=min(thought, made),
         model=named,
         units=units,
-        cost=cost,
+        cost=told,
     )
 
 
@@ -87,12 +96,13 @@ def _count(value: Any, paths: Paths) -> int | None:
     return min(sum(counts), MAX_COUNT) if counts else None
 
 
-def _cost(value: Any, paths: Paths) -> Decimal | None:
+def cost(value: Any, paths: Paths) -> Decimal | None:
+    """Return the dollars at the first of these paths that has anything; None if that is no sensible amount."""
     found = next((one for path in paths if (one := at(value, path)) is not None), None)
     if isinstance(found, bool) or not isinstance(found, (str, int, float)):
         return None
     try:
-        cost = Decimal(str(found))
+        dollars = Decimal(str(found))
     except InvalidOperation:
         return None
-    return cost if cost.is_finite() and 0 <= cost <= MAX_COST else None
+    return dollars if dollars.is_finite() and 0 <= dollars <= MAX_COST else None

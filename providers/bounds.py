@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from digitalme.errors import InvalidRequest
-from providers import gemini, house, jsonrpc, media
+from providers import gemini, house, jsonrpc, later, media
 from providers.counts import Estimate
 from providers.manifest import Operation
 
@@ -34,12 +34,14 @@ def estimate(operation: Operation, body: Mapping[str, Any] | None, body_bytes: i
     choices asked for; without one by DEFAULT_OUTPUT_TOKENS. Raises InvalidRequest on values that no
     provider takes.
     """
-    if operation.dialect == "none":
+    if operation.dialect in ("none", "openai_later"):
         return Estimate(operation.requests, 0, 0, "", False)
     if not isinstance(body, Mapping):
         raise InvalidRequest("The request's body must be a JSON object.")
     if operation.dialect == "jsonrpc":
         return jsonrpc.estimate(operation, body)
+    if operation.dialect == "captcha":
+        return later.estimate(operation, body)
     if operation.dialect in media.DIALECTS:
         return media.estimate(operation, body, body_bytes)
     if operation.dialect == "gemini":

@@ -49,7 +49,8 @@ class Usage:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a call can take at most, known before it starts. `characters` to speak and `seconds` to hear are in
-    the tokens too: which of them are billed depends on the model."""
+    the tokens too: which of them are billed depends on the model. `reference` is what the provider calls an earlier
+    call that this one asks about."""
 
     requests: int
     input_tokens: int
@@ -58,6 +59,26 @@ class Estimate:
     stream: bool
     characters: int = 0
     seconds: int = 0
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What an earlier call took, as a later answer tells; `reference` is what the provider calls that call."""
+
+    reference: str
+    usage: Usage
+
+
+class Told:
+    """What most meters say of earlier and later calls: nothing. `reference` is what the provider calls this call, if
+    its real figures come with a later answer."""
+
+    reference = ""
+
+    def bill(self, estimate: Estimate) -> Bill | None:
+        """Return what an earlier call took, if this answer tells."""
+        return None
 
 
 def number(values: Any, key: str) -> int:

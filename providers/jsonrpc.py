@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from providers.counts import Estimate, Usage
+from providers.counts import Estimate, Told, Usage
 from providers.operations import Operation
 
 MAX_EVENT = 8 * 1024 * 1024
@@ -73,7 +73,7 @@ def answers(body: bytes, *, stream: bool) -> Iterator[Mapping[str, Any]]:
             yield value
 
 
-class AnswerMeter:
+class AnswerMeter(Told):
     """Looks for an error among the answers, in a body or a stream."""
 
     garbled = False

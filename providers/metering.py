@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from providers import gemini, jsonrpc, media
+from providers import gemini, jsonrpc, later, media
 from providers.answers import AnswerMeter
 from providers.bounds import DEFAULT_OUTPUT_TOKENS, estimate, prepare
-from providers.counts import Estimate, Usage
+from providers.counts import Bill, Estimate, Usage
 from providers.operations import Dialect, Operation
 from providers.readers import AnthropicReader, OpenAIReader, Reader, ResponsesReader
 from providers.rules import Failure
@@ -42,9 +42,10 @@ class Meter(Protocol):
 
     `failed` is the error's type if the answer tells of a failure although its status does not, else
     empty; `garbled` tells that it is then nothing that the provider documents; `finished` that the answer's
-    own end was seen.
+    own end was seen; `reference` is what the provider calls this call, if a later answer tells what it took.
     """
 
+    reference: str
     failed: str
     garbled: bool
     finished: bool
@@ -58,9 +59,14 @@ class Meter(Protocol):
     def usage(self, estimate: Estimate) -> Usage:
         """Return what was taken. If the provider did not say, it is counted from what was delivered."""
 
+    def bill(self, estimate: Estimate) -> Bill | None:
+        """Return what an earlier call took, if this answer tells."""
+
 
 def told(operation: Operation, body: Mapping[str, Any]) -> Operation:
     """Return the operation that a request is, where its body tells more than its path."""
+    if operation.dialect == "captcha":
+        return later.asked(operation, body)
     return jsonrpc.named(operation, body) if operation.dialect == "jsonrpc" else operation
 
 
@@ -74,6 +80,8 @@ def meter(
     """
     if status >= 400:
         return NoMeter()
+    if operation.dialect in later.METERS:
+        return later.METERS[operation.dialect](operation, status, failures)
     if operation.dialect == "jsonrpc":
         return jsonrpc.AnswerMeter()
     kind = _READERS.get(operation.dialect)

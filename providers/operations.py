@@ -16,8 +16,10 @@ Dialect = Literal[
     "openai_images",
     "openai_speech",
     "openai_transcription",
+    "openai_later",
     "anthropic_messages",
     "gemini",
+    "captcha",
     "jsonrpc",
 ]
 ANY = "*"

@@ -1,10 +1,13 @@
 """What a request's body says."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from digitalme.errors import InvalidRequest
 from providers import forms
+from providers.operations import Operation
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -18,7 +21,27 @@ def json_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def members(body: bytes, content_type: str) -> dict[str, Any]:
-    """Return the members of a JSON object, or the fields of a form with files. Raises InvalidRequest."""
-    boundary = forms.boundary_of(content_type)
-    return forms.values(body, boundary) if boundary else json_object(body)
+def read(operation: Operation, body: bytes, content_type: str, query: str) -> Mapping[str, Any]:
+    """Return what a request says, as its operation's way of metering reads it: JSON; the fields of a form, files as
+    their lengths; for captchas all parameters, wherever they stand. Raises InvalidRequest."""
+    match operation.dialect:
+        case "openai_later":
+            return {}
+        case "captcha":
+            return {**dict(parse_qsl(query)), **_fields(body, content_type)}
+        case "openai_images" | "openai_speech" | "openai_transcription" if forms.boundary_of(content_type):
+            return forms.values(body, forms.boundary_of(content_type))
+        case "json" | "jsonrpc" if not body:
+            return {}
+    return json_object(body)
+
+
+def _fields(body: bytes, content_type: str) -> dict[str, Any]:
+    """Return the fields of a form of either kind, or of JSON; of anything else none."""
+    if content_type.lower().startswith(forms.PLAIN):
+        return dict(parse_qsl(body.decode("latin-1")))
+    try:
+        boundary = forms.boundary_of(content_type)
+        return forms.values(body, boundary) if boundary else json_object(body)
+    except InvalidRequest:
+        return {}

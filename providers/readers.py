@@ -22,6 +22,7 @@ class Reader(ABC):
     def __init__(self) -> None:
         self.seen: Usage | None = None
         self.model = ""
+        self.reference = ""
         self.failed = ""
         self.finished = False
 
@@ -92,6 +93,9 @@ class ResponsesReader(Reader):
         usage = value.get("usage")
         if isinstance(usage, Mapping):
             self.seen = counts.of_openai(usage, self.model, value.get("service_tier"))
+        if value.get("background") is True and isinstance(value.get("id"), str):
+            # It is made whether or not somebody listens, and tells its usage to whoever fetches it.
+            self.reference = "" if self.seen else value["id"][:100]
 
     def wants(self, data: bytes) -> bool:
         return not self.model or b'"usage"' in data or b'"error"' in data or b'"response.failed"' in data

@@ -13,8 +13,10 @@ DIALECTS = (
     "openai_images",
     "openai_speech",
     "openai_transcription",
+    "openai_later",
     "anthropic_messages",
     "gemini",
+    "captcha",
     "jsonrpc",
 )
 ERROR_SHAPES = (

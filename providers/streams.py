@@ -5,7 +5,7 @@ import re
 import zlib
 from dataclasses import replace
 
-from providers.counts import Estimate, Usage
+from providers.counts import Estimate, Told, Usage
 from providers.readers import Reader
 
 MAX_PARSED = 8 * 1024 * 1024
@@ -20,7 +20,7 @@ _MADE = re.compile(
 BYTES_PER_TOKEN = 3  # fewer than any common text or code has, so that a guess is not below the truth
 
 
-class NoMeter:
+class NoMeter(Told):
     """For answers that take no tokens: lists, counts, errors."""
 
     failed = ""
@@ -40,7 +40,7 @@ class NoMeter:
         return Usage(0, 0, model=estimate.model)
 
 
-class BodyMeter:
+class BodyMeter(Told):
     """Reads an answer that comes whole."""
 
     def __init__(self, reader: Reader) -> None:
@@ -71,6 +71,7 @@ class BodyMeter:
             self._read_events(body)
         else:
             self._read_whole(body)
+        self.reference = self._reader.reference
         return b""
 
     def usage(self, estimate: Estimate) -> Usage:
@@ -81,6 +82,8 @@ class BodyMeter:
         if self._reader.failed or not self._reader.guessed:
             return Usage(0, 0, model=model, untold=not self._reader.failed)
         made = min(estimate.output_tokens, -(-self._size // BYTES_PER_TOKEN))
+        if self._reader.reference:
+            made = estimate.output_tokens  # it goes on being made
         return Usage(estimate.input_tokens, made, model=model, counted_by="estimated")
 
     def _read_whole(self, body: bytes) -> None:
@@ -128,7 +131,7 @@ def _with_model(usage: Usage, estimate: Estimate) -> Usage:
     return replace(usage, model=estimate.model)
 
 
-class EventMeter:
+class EventMeter(Told):
     """Reads a stream of server-sent events, whose pieces may be cut anywhere.
 
     Pieces are passed on as they are. Only where the event with nothing but usage must be left out,
@@ -242,6 +245,7 @@ class EventMeter:
             return False
         only_usage = self._reader.event(value)
         self.failed, self.finished = self._reader.failed, self._reader.finished
+        self.reference = self._reader.reference
         return only_usage
 
 

@@ -122,3 +122,19 @@ class RollupMark(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rolled_until:%Y-%m-%d %H:%M:%S}"
+
+
+class OpenBill(models.Model):
+    """A call whose real figures come with a later answer, in which the provider calls it by `reference`."""
+
+    credential_id = models.UUIDField()
+    reference = models.CharField(max_length=100)
+    request_id = models.UUIDField()
+    noted_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="open_bill_unique", fields=["credential_id", "reference"])]
+        indexes = [models.Index(name="open_bill_by_time", fields=["noted_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.reference} of {self.request_id}"

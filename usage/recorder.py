@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connection
 
 from digitalme import statements
-from digitalme.database import among, on_sqlite, parameters
+from digitalme.database import among, as_time, on_sqlite, parameters
 from digitalme.statements import Statement
 
 
@@ -56,6 +56,18 @@ class SweptFacts:
     charged_requests: int
     charged_tokens: int
     charged_cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """What a call was charged, on which allocations, and what it was."""
+
+    allocation_ids: tuple[UUID, ...]
+    charged_requests: int
+    charged_tokens: int
+    charged_cost: int
+    model: str
+    timestamp: datetime
 
 
 # A record whose call began longer ago may belong to an hour that is rolled up already.
@@ -138,6 +150,34 @@ def correct(late: Record) -> list[Statement[Any]]:
         parameters([*_row(late)[1:], late.request_id]),
     )
     return [corrected, *reopen(late.timestamp)]
+
+
+def charged(request_id: UUID) -> Statement[Charged | None]:
+    """Lock and read what a finished call was charged; None if it has no record, or a sweep wrote it."""
+    lock = "" if on_sqlite() else " FOR UPDATE"
+    return Statement(
+        "SELECT allocations, charged_requests, charged_tokens, charged_cost, model, timestamp FROM usage_usagerecord"  # noqa: S608
+        f" WHERE request_id = %s AND status <> 'swept'{lock}",
+        parameters([request_id]),
+        lambda rows: _charged(rows[0]) if rows else None,
+    )
+
+
+def _charged(row: tuple[Any, ...]) -> Charged:
+    began = as_time(row[5])
+    if began is None:
+        raise ValueError("A record has a time.")
+    return Charged(_ids(row[0]), row[1], row[2], row[3], row[4], began)
+
+
+def rewrite(request_id: UUID, timestamp: datetime, **figures: Any) -> list[Statement[Any]]:
+    """Write other figures into a call's record; `timestamp` is the call's."""
+    assignments = ", ".join(f"{name} = %s" for name in figures)
+    written = Statement[None](
+        f"UPDATE usage_usagerecord SET {assignments} WHERE request_id = %s",  # noqa: S608
+        parameters([*figures.values(), request_id]),
+    )
+    return [written, *reopen(timestamp)]
 
 
 def charged_per_allocation(allocation_ids: Collection[UUID] | None = None) -> dict[UUID, tuple[int, int, int]]:

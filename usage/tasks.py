@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 
 from celery import shared_task
 
-from usage import rollups
+from usage import bills, rollups
 
 
 @shared_task(name="usage.roll_up")  # type: ignore[untyped-decorator]  # Celery has no types
 def roll_up() -> int:
     """Sum up the hours that are complete; safe to run twice. Pages read what is not summed up yet from
     the records."""
-    return rollups.roll_up(now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    bills.forget(now=now)
+    return rollups.roll_up(now=now)

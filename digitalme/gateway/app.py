@@ -24,7 +24,7 @@ from digitalme.gateway.bodies import ClientLeft, Receive, Upload
 from digitalme.gateway.progress import Progress
 from digitalme.gateway.relay import Request
 from digitalme.gateway.runtime import Runtime
-from providers import media, metering, payloads, refusals, registry
+from providers import metering, payloads, refusals, registry
 from providers.manifest import Inlet, Operation
 from providers.metering import Estimate
 from providers.placement import Incoming, in_body, take_from_address, take_from_body
@@ -229,7 +229,8 @@ async def _read(
             elif body is None:
                 body = await bodies.whole(headers, receive)
             if operation.dialect != "none":
-                parsed = _parsed(operation, body, headers)
+                query = arrival.target.partition("?")[2]
+                parsed = payloads.read(operation, body, _text(headers, b"content-type"), query)
                 operation = metering.told(operation, parsed)
                 estimate = metering.estimate(operation, parsed, len(body), arrival.path)
             else:
@@ -261,12 +262,6 @@ async def _read(
         upload=upload,
         watched=provider is not None and operation is not None and bodies.watched(provider, operation),
     )
-
-
-def _parsed(operation: Operation, body: bytes, headers: Mapping[bytes, bytes]) -> Mapping[str, Any]:
-    if operation.dialect in media.DIALECTS:
-        return payloads.members(body, _text(headers, b"content-type"))
-    return payloads.json_object(body) if body or operation.dialect not in ("json", "jsonrpc") else {}
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from digitalme.gateway.settlement import Outcome
 from digitalme.statements import Last, Statement, Steps
 from quotas import ledger
 from quotas.ledger import Settlement
-from usage import recorder
+from usage import bills, recorder
 from usage.recorder import Record
 
 Answers = list[Admitted | DigitalMeError]
@@ -49,5 +49,7 @@ def book(
     answers = [admission.answer(call, one, booked, now) for call, one in zip(calls, checked, strict=True)]
     there = [record for record, entry in zip(records, settled, strict=True) if entry.found]
     refused = admission.refusals(calls, people, answers, now)
-    yield Last([*posting.writes(now=now), *recorder.record([*there, *refused], now=now)])
+    named = [one for outcome in outcomes if outcome.reference and (one := outcome.open_bill)]
+    written = [*recorder.record([*there, *refused], now=now), *bills.note(named, now=now)]
+    yield Last([*posting.writes(now=now), *written])
     return answers, [record for record, entry in zip(records, settled, strict=True) if not entry.found]

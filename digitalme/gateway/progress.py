@@ -58,6 +58,7 @@ class Progress:
         got_all = self.meter is not None and self.meter.finished and not self.passing
         if self.status == "aborted" and not self.revoked and got_all:
             self.end("ok")
+        meter = self.meter if self.ended and self.status in ("ok", "failed") else None
         return Outcome(
             admitted=self.admitted,
             status=self.status,
@@ -67,6 +68,8 @@ class Progress:
             error_type=self.error_type,
             response_ms=_milliseconds(self.started, time.perf_counter()),
             first_byte_ms=_milliseconds(self.started, self.first_byte) if self.first_byte else None,
+            reference=self.meter.reference if self.meter else "",
+            bill=meter.bill(self.admitted.call.estimate) if meter else None,
         )
 
     def _usage(self) -> Usage | None:

@@ -142,8 +142,9 @@ class Runtime:
             booking.book(calls, outcomes, self._owners, now=now), durable=bool(calls)
         )
         used_tokens, used_keys = self._last_use.due(outcomes)
-        if late or used_tokens or used_keys:
-            self._aside(partial(_follow_up, late, used_tokens, used_keys, now))
+        told = [outcome for outcome in outcomes if outcome.bill]
+        if late or used_tokens or used_keys or told:
+            self._aside(partial(_follow_up, late, told, used_tokens, used_keys, now))
         return answers
 
     def _aside(self, work: Callable[[], None]) -> None:
@@ -178,10 +179,18 @@ def _renew(request_ids: Sequence[UUID]) -> None:
 
 
 def _follow_up(
-    late: Sequence[Record], used_tokens: Collection[UUID], used_keys: Mapping[UUID, Admitted], now: datetime
+    late: Sequence[Record],
+    told: Sequence[Outcome],
+    used_tokens: Collection[UUID],
+    used_keys: Mapping[UUID, Admitted],
+    now: datetime,
 ) -> None:
-    """Correct what was swept although its process lived, and note which tokens and keys were used."""
+    """Correct what was swept although its process lived, and what a later answer told otherwise; note which tokens and
+    keys were used."""
     if late:
         with transaction.atomic():
             carry_out(settlement.correct(late, now=now))
+    for outcome in told:
+        with transaction.atomic():
+            carry_out(settlement.settle_bill(outcome, now=now))
     settlement.touch(used_tokens, used_keys, now)

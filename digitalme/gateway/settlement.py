@@ -16,10 +16,10 @@ from digitalme.database import to_nano
 from digitalme.gateway.admission import Admitted
 from digitalme.statements import Last, Steps, carry_out
 from providers import pricing
-from providers.metering import Usage
+from providers.counts import Bill, Usage
 from quotas import ledger
 from quotas.ledger import Amounts, Settlement
-from usage import recorder
+from usage import bills, recorder
 from usage.recorder import Record
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,52 @@ class Outcome(NamedTuple):
     error_type: str = ""
     response_ms: int | None = None
     first_byte_ms: int | None = None
+    reference: str = ""
+    bill: Bill | None = None
+
+    @property
+    def open_bill(self) -> bills.Open | None:
+        """What the call is called in a later answer that tells what it took; None if none will."""
+        hold = self.admitted.hold
+        if not self.reference or hold.credential_id is None:
+            return None
+        return bills.Open(hold.credential_id, self.reference, hold.request_id)
+
+
+def settle_bill(outcome: Outcome, *, now: datetime) -> Steps[None]:
+    """Put what an answer tells of an earlier call in that call's record and on its limits: once, however often it is
+    told."""
+    call, bill, credential = outcome.admitted.call, outcome.bill, outcome.admitted.hold.credential_id
+    if bill is None or credential is None or call.provider is None:
+        return
+    (request_id,) = yield [bills.take(credential, bill.reference)]
+    if request_id is None:
+        return
+    (found,) = yield [recorder.charged(request_id)]
+    if found is None:
+        return
+    price = pricing.price(call.provider.manifest, bill.usage.model or found.model, bill.usage)
+    cost = None if price.cost is None else to_nano(price.cost)
+    posting = ledger.Posting()
+    taken = Amounts(found.charged_requests, bill.usage.total, cost or 0)
+    posting.adjust(
+        found.allocation_ids, taken - Amounts(found.charged_requests, found.charged_tokens, found.charged_cost)
+    )
+    written = recorder.rewrite(
+        request_id,
+        found.timestamp,
+        model=(bill.usage.model or found.model)[:128],
+        input_tokens=bill.usage.input_tokens,
+        output_tokens=bill.usage.output_tokens,
+        cached_tokens=bill.usage.cached_tokens,
+        reasoning_tokens=bill.usage.reasoning_tokens,
+        cost=cost,
+        price_version=price.version,
+        counted_by=bill.usage.counted_by,
+        charged_tokens=taken.tokens,
+        charged_cost=taken.cost,
+    )
+    yield Last([*posting.writes(now=now), *written])
 
 
 def correct(late: Sequence[Record], *, now: datetime) -> Steps[None]:

@@ -35,7 +35,7 @@ def form(**fields: str | bytes) -> bytes:
 def estimated(path: str, body: bytes, kind: str = "application/json") -> Estimate:
     operation = OPENAI.match("POST", path)
     assert operation is not None
-    return metering.estimate(operation, payloads.members(body, kind), len(body), path)
+    return metering.estimate(operation, payloads.read(operation, body, kind, ""), len(body), path)
 
 
 def read(path: str, answer: bytes, estimate: Estimate) -> tuple[Meter, Usage]:
