@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -16,20 +15,23 @@ from digitalme.accounts.permissions import Permission
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
 from digitalme.errors import InvalidRequest
-from quotas import letters, limits, policy, raises
+from quotas import letters, limits, owners, policy, raises
 from quotas.models import Allocation, Binds, Lease, Limit, LimitType, Raise, Tier
+from quotas.owners import Owner
 
 AMOUNTS = ["requests", "tokens", "cost"]
+MANNERS = ["soft", "pace_from", "rollover_percent", "buffer_percent", "buffer_uses"]
+OWNERS = ["user", "team", "token"]
 
 
-def _bound_by(changed: Iterable[Limit]) -> set[UUID]:
-    users: set[UUID] = set()
+def _bound_by(changed: Iterable[Limit]) -> set[Owner]:
+    found: set[Owner] = set()
     for limit in changed:
-        if limit.user_id:
-            users.add(limit.user_id)
-        elif limit.tier:
-            users.update(policy.users_of(limit.tier))
-    return users
+        if limit.tier:
+            found.update(owners.of_user(one) for one in policy.users_of(limit.tier))
+        else:
+            found.add(owners.of_limit(limit))
+    return found
 
 
 def _actor(request: HttpRequest) -> User:
@@ -46,7 +48,7 @@ class LimitInline(admin.TabularInline[Limit, Tier]):
     """The limits of a tier, on its page."""
 
     model = Limit
-    fields = ["type", "provider", "binds", *AMOUNTS]
+    fields = ["type", "provider", "binds", *AMOUNTS, *MANNERS]
     extra = 0
 
 
@@ -78,18 +80,19 @@ class TierAdmin(admin.ModelAdmin[Tier]):
 
 @admin.register(Limit)
 class LimitAdmin(admin.ModelAdmin[Limit]):
-    """What a tier, or one user in its place, is allowed. A change holds at once."""
+    """What a tier, one user in its place, a team, a token or the house is allowed. A change holds at once."""
 
-    list_display = ["type", "provider", "binds", *AMOUNTS, "tier", "user"]
-    list_filter = ["type", "binds", "tier", "provider"]
-    list_select_related = ["tier", "user"]
-    search_fields = ["user__email", "tier__slug", "provider"]
-    raw_id_fields = ["user"]
+    list_display = ["type", "provider", "binds", *AMOUNTS, "tier", *OWNERS, "house", "soft"]
+    list_filter = ["type", "binds", "tier", "house", "per_member", "provider"]
+    list_select_related = ["tier", *OWNERS]
+    search_fields = ["user__email", "team__slug", "tier__slug", "provider"]
+    raw_id_fields = OWNERS
+    fields = ["tier", *OWNERS, "house", "per_member", "type", "provider", "binds", *AMOUNTS, *MANNERS]
 
     def save_model(self, request: HttpRequest, obj: Limit, form: Any, change: bool) -> None:
         before = list(Limit.objects.filter(pk=obj.pk)) if change else []
         super().save_model(request, obj, form, change)
-        limits.hold_at_once(_bound_by([*before, obj]), now=timezone.now())
+        limits.hold_at_once_for(_bound_by([*before, obj]), now=timezone.now())
         limits.record(Action.LIMIT_SET, obj, actor=_actor(request))
 
     def delete_model(self, request: HttpRequest, obj: Limit) -> None:
@@ -98,9 +101,9 @@ class LimitAdmin(admin.ModelAdmin[Limit]):
     @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Limit]) -> None:
         gone = list(queryset.select_related("tier"))
-        users = _bound_by(gone)
+        bound = _bound_by(gone)
         super().delete_queryset(request, queryset)
-        limits.hold_at_once(users, now=timezone.now())
+        limits.hold_at_once_for(bound, now=timezone.now())
         for limit in gone:
             limits.record(Action.LIMIT_REMOVED, limit, actor=_actor(request))
 
@@ -111,7 +114,7 @@ class AllocationAdmin(admin.ModelAdmin[Allocation]):
     belongs to the ledger, which makes the rows."""
 
     list_display = [
-        "user",
+        *OWNERS,
         "type",
         "provider",
         "binds",
@@ -126,11 +129,11 @@ class AllocationAdmin(admin.ModelAdmin[Allocation]):
         "is_active",
     ]
     list_filter = ["type", "binds", "is_active", "provider", "period_start"]
-    list_select_related = ["user"]
-    search_fields = ["user__email", "provider"]
+    list_select_related = OWNERS
+    search_fields = ["user__email", "team__slug", "provider"]
     date_hierarchy = "period_start"
     fields = [
-        "user",
+        tuple(OWNERS),
         "type",
         "provider",
         "binds",
@@ -138,10 +141,12 @@ class AllocationAdmin(admin.ModelAdmin[Allocation]):
         ("allowed_requests", "used_requests"),
         ("allowed_tokens", "used_tokens"),
         ("allowed_cost", "used_cost"),
+        ("rollover_requests", "rollover_tokens", "rollover_cost"),
+        ("buffer_uses", "buffer_used"),
         "is_active",
     ]
     readonly_fields = [
-        "user",
+        *OWNERS,
         "type",
         "provider",
         "binds",
@@ -150,6 +155,10 @@ class AllocationAdmin(admin.ModelAdmin[Allocation]):
         "used_requests",
         "used_tokens",
         "used_cost",
+        "rollover_requests",
+        "rollover_tokens",
+        "rollover_cost",
+        "buffer_used",
     ]
 
     def save_model(self, request: HttpRequest, obj: Allocation, form: Any, change: bool) -> None:
@@ -158,7 +167,7 @@ class AllocationAdmin(admin.ModelAdmin[Allocation]):
         trail.record(
             Action.ALLOCATION_SET,
             target=f"allocation:{obj.pk}",
-            subject=f"user:{obj.user_id}",
+            subject=owners.of_row(obj).place,
             actor=_actor(request).pk,
             type=LimitType(obj.type),
             binds=Binds(obj.binds),

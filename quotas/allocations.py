@@ -3,66 +3,73 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q, QuerySet
 
-from quotas import policy
+from quotas import owners, policy
 from quotas.models import Allocation, Limit, Raise
+from quotas.owners import Owner
 from quotas.periods import period
 from quotas.policy import LimitKey, LimitSpec
 
 LONGEST_PERIOD = timedelta(days=62)
+Place = tuple[UUID, LimitKey]
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A row that a user's calls are to be counted in; `zone` is the user's time zone."""
+    """A row that calls are to be counted in; `zone` is the owner's time zone."""
 
-    user_id: UUID
+    owner: Owner
     zone: str
     spec: LimitSpec
 
     @property
-    def place(self) -> tuple[UUID, LimitKey]:
-        return self.user_id, self.spec.key
+    def place(self) -> Place:
+        return self.owner.id, self.spec.key
 
 
-def open_rows(needs: Iterable[Need], now: datetime) -> dict[tuple[UUID, LimitKey], Allocation]:
-    """Return the rows that cover `now` by (user id, limit), making those that are not there yet.
+def open_rows(needs: Iterable[Need], now: datetime) -> dict[Place, Allocation]:
+    """Return the rows that cover `now` by (owner id, limit), making those that are not there yet.
 
     Safe to run in several processes at once: the first one's row stands. The rows go in by one
     statement and in one order everywhere, so that no two processes wait for one another.
     """
     needs = list(needs)
-    users = {need.user_id for need in needs}
-    current = _by_place(current_rows(users, now))
+    of = {need.owner.id for need in needs}
+    current = _by_place(current_rows(of, now))
     missing = {need.place: need for need in needs if need.place not in current}
     if missing:
-        before = _ends_before(users, now)
+        before = _ends_before(of, now)
         rows = [_row(missing[place], now, before.get(place)) for place in sorted(missing, key=str)]
         Allocation.objects.bulk_create(rows, ignore_conflicts=True)
-        current = _by_place(current_rows(users, now))
+        current = _by_place(current_rows(of, now))
     return current
 
 
-def current_rows(user_ids: Collection[UUID], now: datetime) -> list[Allocation]:
-    """Return the rows whose period `now` lies in."""
-    return list(Allocation.objects.filter(user_id__in=user_ids, period_start__lte=now, period_end__gt=now))
+def current_rows(owner_ids: Collection[UUID], now: datetime) -> list[Allocation]:
+    """Return the rows of these owners whose period `now` lies in."""
+    return list(Allocation.objects.filter(owner_id__in=owner_ids, period_start__lte=now, period_end__gt=now))
 
 
 @transaction.atomic
-def apply(user_ids: Collection[UUID], *, now: datetime) -> int:
+def apply(of: Collection[Owner], *, now: datetime) -> int:
     """Carry changed limits into the rows of current and prepared periods; return how many rows changed.
 
     What is used stays used. A row whose limit is gone binds no longer. New limits need nothing: their
     rows come into being at the next call.
     """
-    limits = policy.allowed_for(user_ids, at=now)
-    rows = Allocation.objects.filter(user_id__in=user_ids, period_end__gt=now).order_by("id").select_for_update()
-    return sum(_apply(row, policy.spec_of(limits.get(row.user_id, []), row.type, row.provider)) for row in rows)
+    rows = _rows_of(of).filter(period_end__gt=now).order_by("id").select_for_update()
+    limits = policy.allowed_for({*of, *(owners.of_row(row) for row in rows)}, at=now)
+    return sum(_apply(row, policy.spec_of(limits.get(row.owner_id, []), row.type, row.provider)) for row in rows)
+
+
+def _rows_of(of: Collection[Owner]) -> QuerySet[Allocation]:
+    """Return the rows of these owners; of a team's, those of its members too."""
+    teams = {one.team_id for one in of if one.scope == owners.TEAM}
+    return Allocation.objects.filter(Q(owner_id__in={one.id for one in of}) | Q(team_id__in=teams))
 
 
 @transaction.atomic
@@ -77,7 +84,7 @@ def lapse(user_ids: Collection[UUID] | None = None, *, now: datetime) -> int:
     found = dict(over.values_list("pk", "user_id"))
     if found:
         Raise.objects.filter(pk__in=found).update(state=Raise.State.ENDED)
-        apply(set(found.values()), now=now)
+        apply({owners.of_user(one) for one in found.values()}, now=now)
     return len(found)
 
 
@@ -105,24 +112,31 @@ def _allowed(spec: LimitSpec) -> dict[str, object]:
         "allowed_requests": spec.requests,
         "allowed_tokens": spec.tokens,
         "allowed_cost": spec.cost,
+        "soft": spec.soft,
+        "pace_from": spec.pace_from,
+        "buffer_percent": spec.buffer_percent,
+        "buffer_uses": spec.buffer_uses,
     }
 
 
-def _by_place(rows: Iterable[Allocation]) -> dict[tuple[UUID, LimitKey], Allocation]:
-    return {(row.user_id, LimitKey(row.type, row.provider)): row for row in rows}
+def _by_place(rows: Iterable[Allocation]) -> dict[Place, Allocation]:
+    return {(row.owner_id, LimitKey(row.type, row.provider)): row for row in rows}
 
 
-def _ends_before(user_ids: Collection[UUID], now: datetime) -> dict[tuple[UUID, LimitKey], datetime]:
+def _ends_before(owner_ids: Collection[UUID], now: datetime) -> dict[Place, datetime]:
     """Return when the period before ended, where there was one lately."""
-    ended = Allocation.objects.filter(user_id__in=user_ids, period_end__lte=now, period_end__gt=now - LONGEST_PERIOD)
-    found = ended.order_by().values_list("user_id", "type", "provider").annotate(end=Max("period_end"))
-    return {(user, LimitKey(type_, provider)): end for user, type_, provider, end in found}
+    ended = Allocation.objects.filter(owner_id__in=owner_ids, period_end__lte=now, period_end__gt=now - LONGEST_PERIOD)
+    found = ended.order_by().values_list("owner_id", "type", "provider").annotate(end=Max("period_end"))
+    return {(owner, LimitKey(type_, provider)): end for owner, type_, provider, end in found}
 
 
 def _row(need: Need, now: datetime, after: datetime | None) -> Allocation:
     start, end = period(need.spec.type, now, need.zone, after=after)
     return Allocation(
-        user_id=need.user_id,
+        owner_id=need.owner.id,
+        user_id=need.owner.user_id,
+        team_id=need.owner.team_id,
+        token_id=need.owner.token_id,
         provider=need.spec.provider,
         type=need.spec.type,
         period_start=start,
@@ -139,17 +153,17 @@ def prepare(*, now: datetime, ahead: timedelta, at_once: int = 500) -> int:
     ending = Allocation.objects.filter(
         period_start__lte=now, period_end__gt=now, period_end__lte=now + ahead, is_active=True
     ).exclude(used_requests=0, used_tokens=0)
-    places = ending.order_by("id").values_list("user_id", "user__time_zone", "type", "provider", "period_end")
-    total, rows = 0, list(places)
+    total, rows = 0, list(ending.order_by("id"))
     for first in range(0, len(rows), at_once):
         batch = rows[first : first + at_once]
-        by_end: dict[datetime, list[Any]] = {}
+        by_end: dict[datetime, list[Allocation]] = {}
         for row in batch:
-            by_end.setdefault(row[-1], []).append(row)
+            by_end.setdefault(row.period_end, []).append(row)
         for end, of_end in by_end.items():
-            limits = policy.allowed_for({row[0] for row in of_end}, at=end)
-            found = [(row, policy.spec_of(limits.get(row[0], []), row[2], row[3])) for row in of_end]
-            needs = [Need(row[0], row[1], spec) for row, spec in found if spec]
+            of = {owners.of_row(row) for row in of_end}
+            limits, zones = policy.allowed_for(of, at=end), policy.zones_of(of)
+            found = [(row, policy.spec_of(limits.get(row.owner_id, []), row.type, row.provider)) for row in of_end]
+            needs = [Need(owners.of_row(row), zones[row.owner_id], spec) for row, spec in found if spec]
             total += len(needs)
             with transaction.atomic():
                 open_rows(needs, end)

@@ -35,7 +35,7 @@ class AllocationState:
     """An allocation's row while it is locked. `used` changes as calls of one batch are decided in turn."""
 
     id: UUID
-    user_id: UUID
+    owner_id: UUID
     provider: str
     type: str
     binds: str
@@ -43,6 +43,7 @@ class AllocationState:
     used: list[int]
     resets_at: datetime
     is_active: bool = True
+    soft: bool = False
     limited: tuple[tuple[int, int], ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ class Obstacle:
 
 
 def binds(allocation: AllocationState, provider: str, own_key: bool) -> bool:
-    """Tell whether this allocation counts a call to the provider on an own key or on the house's."""
+    """Tell whether this allocation counts a call to the provider on an own or a team's key, or on the house's."""
     if not allocation.is_active or (allocation.provider and allocation.provider != provider):
         return False
     return allocation.binds == _ALL or allocation.binds == (_OWN if own_key else _SYSTEM)
@@ -85,14 +86,23 @@ def decide(allocations: Sequence[AllocationState], estimate: Amounts) -> Obstacl
     """Return the first limit that leaves no room for the estimate, or None if every one does.
 
     All or nothing: a call starts only if all limits in all three dimensions can bear all that it can
-    reach. A limit that is used up refuses only what would raise it.
+    reach. A limit that is used up refuses only what would raise it, a soft one nothing.
     """
     wanted = (estimate.requests, estimate.tokens, estimate.cost)
     for allocation in allocations:
         used = allocation.used
         for place, allowed in allocation.limited:
-            if wanted[place] and used[place] + wanted[place] > allowed:
+            if wanted[place] and used[place] + wanted[place] > allowed and not allocation.soft:
                 return Obstacle(allocation, _standing(allocation, place, allowed))
+    return None
+
+
+def overspent(allocations: Iterable[AllocationState]) -> Standing | None:
+    """Return the first soft limit that is passed."""
+    for allocation in allocations:
+        for place, allowed in allocation.limited:
+            if allocation.soft and allocation.used[place] > allowed:
+                return _standing(allocation, place, allowed)
     return None
 
 

@@ -135,9 +135,9 @@ def expired(*, now: datetime, limit: int = 500) -> Statement[list[LeaseFacts]]:
     )
 
 
-def held_per_allocation(user_ids: Collection[UUID]) -> Statement[dict[UUID, Amounts]]:
-    """Read what the running calls of these users hold on each allocation."""
-    those, ids = among(user_ids)
+def held_per_allocation(user_ids: Collection[UUID] | None) -> Statement[dict[UUID, Amounts]]:
+    """Read what the running calls of these users, or of everybody, hold on each allocation."""
+    those, ids = ("IS NOT NULL", []) if user_ids is None else among(user_ids)
     return Statement(
         "SELECT allocations, SUM(reserved_requests), SUM(reserved_tokens), SUM(reserved_cost)"  # noqa: S608
         f" FROM quotas_lease WHERE user_id {those} GROUP BY allocations",

@@ -13,15 +13,16 @@ from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
 from digitalme.errors import InvalidRequest, NotFound
 from providers import registry
-from quotas import allocations, known, policy
+from quotas import allocations, known, owners, policy
 from quotas.allocations import Need
 from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, Allocation, Binds, Limit, LimitType
+from quotas.owners import Owner
 
 log = logging.getLogger(__name__)
 MOST_COUNTED = 10**15
 MOST_DOLLARS = Decimal(10) ** 8
 # What a limit of this type binds, unless it is told otherwise.
-BINDS = {LimitType.FAIR_USE: Binds.OWN}
+BINDS = {LimitType.FAIR_USE: Binds.OWN, LimitType.DAILY_BUDGET: Binds.OWN, LimitType.MONTHLY_BUDGET: Binds.OWN}
 
 
 @transaction.atomic
@@ -59,11 +60,12 @@ def set_allocation(
         },
     )
     log.info("limit set user=%s type=%s provider=%s by=%s", user.id, type, provider, actor.id if actor else "command")
-    allocations.apply([user.id], now=now)
+    owner = owners.of_user(user.id)
+    allocations.apply([owner], now=now)
     row = None
     if provider != EACH_PROVIDER:
-        spec = policy.LimitSpec(type, provider, limit.binds, limit.requests, limit.tokens, limit.cost)
-        row = allocations.open_rows([Need(user.id, user.time_zone, spec)], now)[user.id, spec.key]
+        need = Need(owner, user.time_zone, policy.spec(limit, provider))
+        row = allocations.open_rows([need], now)[need.place]
     record(Action.ALLOCATION_SET, limit, actor=actor)
     return row
 
@@ -74,7 +76,7 @@ def record(action: Action, limit: Limit, *, actor: User | None) -> None:
     trail.record(
         action,
         target=f"limit:{limit.pk}",
-        subject=f"user:{limit.user_id}" if limit.user_id else f"tier:{limit.tier_id}",
+        subject=_subject(limit),
         actor=actor.pk if actor else None,
         # In the admin anything may be typed there; only a provider's name is kept.
         provider=limit.provider if known_provider else None,
@@ -86,9 +88,18 @@ def record(action: Action, limit: Limit, *, actor: User | None) -> None:
     )
 
 
+def _subject(limit: Limit) -> str:
+    return f"tier:{limit.tier_id}" if limit.tier_id else owners.of_limit(limit).place
+
+
 def hold_at_once(user_ids: Collection[UUID], *, now: datetime) -> None:
     """Carry limits that were changed, or a change of tier, into the periods that are counted now."""
-    allocations.apply(user_ids, now=now)
+    hold_at_once_for([owners.of_user(one) for one in user_ids], now=now)
+
+
+def hold_at_once_for(of: Collection[Owner], *, now: datetime) -> None:
+    """The same, for any owners."""
+    allocations.apply(of, now=now)
     transaction.on_commit(known.forget)
 
 

@@ -1,6 +1,9 @@
 """Limits, what they allow in a period, and the holds of running calls."""
 
+from uuid import UUID
+
 from django.conf import settings
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -9,6 +12,9 @@ from digitalme.database import MoneyField, uuid7
 
 ALL_PROVIDERS = ""
 EACH_PROVIDER = "*"
+# Whose rows count for all who are served by the house's keys.
+HOUSE = UUID(int=0)
+WHOLE = 100
 
 
 class LimitType(models.TextChoices):
@@ -16,12 +22,25 @@ class LimitType(models.TextChoices):
     DAILY = "daily", "Daily"
     MONTHLY = "monthly", "Monthly"
     FAIR_USE = "fair_use", "Fair use"
+    DAILY_BUDGET = "daily_budget", "Daily budget"
+    MONTHLY_BUDGET = "monthly_budget", "Monthly budget"
 
 
 class Binds(models.TextChoices):
     SYSTEM = "system", "Calls on the house's keys"
     OWN = "own", "Calls on own keys"
     ALL = "all", "Every call"
+
+
+def one_of(*references: str, **flags: bool) -> Q:
+    """Return the condition that exactly one of these columns is filled in, or exactly one flag is raised."""
+    empty = {f"{name}__isnull": True for name in references} | dict.fromkeys(flags, False)
+    whole = Q()
+    for name in references:
+        whole |= Q(**{**empty, f"{name}__isnull": False})
+    for name in flags:
+        whole |= Q(**{**empty, name: True})
+    return whole
 
 
 class Tier(models.Model):
@@ -42,12 +61,22 @@ class Tier(models.Model):
 
 
 class Limit(models.Model):
-    """What a tier, or one user in its place, is allowed in each period. Empty amounts are unlimited."""
+    """What its one owner is allowed in each period. Empty amounts are unlimited.
+
+    The owner is a tier, one user in the tier's place, a team (its pool on the house's keys or, `per_member`,
+    what one member may draw from it), an access token, or the house for all calls on its own keys.
+    """
 
     tier = models.ForeignKey(Tier, on_delete=models.CASCADE, null=True, blank=True, related_name="limits")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="limits"
     )
+    team = models.ForeignKey("accounts.Team", on_delete=models.CASCADE, null=True, blank=True, related_name="limits")
+    token = models.ForeignKey(
+        "accounts.AccessToken", on_delete=models.CASCADE, null=True, blank=True, related_name="limits"
+    )
+    house = models.BooleanField(default=False, help_text="Counts all calls on the house's key, whoever makes them.")
+    per_member = models.BooleanField(default=False, help_text="Of a team: what each member may draw from its pool.")
     provider = models.CharField(
         max_length=64,
         blank=True,
@@ -59,12 +88,39 @@ class Limit(models.Model):
     requests = models.PositiveBigIntegerField(null=True, blank=True)
     tokens = models.PositiveBigIntegerField(null=True, blank=True)
     cost = MoneyField(null=True, blank=True, help_text="US dollars.")
+    soft = models.BooleanField(default=False, help_text="Warns, and refuses nothing.")
+    pace_from = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(WHOLE)],
+        help_text="Percent used from which calls are slowed, so that the rest lasts; 100: never. Empty: 80 for daily "
+        "and monthly limits, never for others.",
+    )
+    rollover_percent = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(WHOLE)],
+        help_text="How much of it, in percent, may carry over from one period to the next if it is not used. Empty: "
+        "50 for monthly limits on the house's keys, else 0.",
+    )
+    buffer_percent = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(WHOLE)],
+        help_text="How far beyond it, in percent, critical calls may go. Empty: 10 on the house's keys, else 0.",
+    )
+    buffer_uses = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="How many critical calls a period may go beyond it. Empty: 3."
+    )
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 name="limit_has_exactly_one_owner",
-                condition=Q(tier__isnull=False, user__isnull=True) | Q(tier__isnull=True, user__isnull=False),
+                condition=one_of("tier", "user", "team", "token", house=True),
+            ),
+            models.CheckConstraint(
+                name="limit_per_member_is_of_a_team", condition=Q(per_member=False) | Q(team__isnull=False)
             ),
             models.UniqueConstraint(
                 name="limit_unique_for_tier", fields=["tier", "provider", "type"], condition=Q(tier__isnull=False)
@@ -72,17 +128,43 @@ class Limit(models.Model):
             models.UniqueConstraint(
                 name="limit_unique_for_user", fields=["user", "provider", "type"], condition=Q(user__isnull=False)
             ),
+            models.UniqueConstraint(
+                name="limit_unique_for_team",
+                fields=["team", "per_member", "provider", "type"],
+                condition=Q(team__isnull=False),
+            ),
+            models.UniqueConstraint(
+                name="limit_unique_for_token", fields=["token", "provider", "type"], condition=Q(token__isnull=False)
+            ),
+            models.UniqueConstraint(
+                name="limit_unique_for_house", fields=["provider", "type"], condition=Q(house=True)
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_type_display()} limit of {self.tier or self.user}"
+        whose = self.tier or self.user or self.team or self.token or "the house"
+        return f"{self.get_type_display()} limit of {whose}"
 
 
 class Allocation(models.Model):
-    """One limit's account in one period. `used_*` holds settled and running calls alike."""
+    """One limit's account in one period. `used_*` holds settled and running calls alike; `allowed_*`
+    contains what was carried over from the period before, `rollover_*`.
+
+    `owner_id` is what the ledger goes by: the id of the user, team or token, HOUSE, or for a member's draws
+    from a team's pool an id made of both.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="allocations")
+    owner_id = models.UUIDField(editable=False, default=HOUSE)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="allocations"
+    )
+    team = models.ForeignKey(
+        "accounts.Team", on_delete=models.CASCADE, null=True, blank=True, related_name="allocations"
+    )
+    token = models.ForeignKey(
+        "accounts.AccessToken", on_delete=models.CASCADE, null=True, blank=True, related_name="allocations"
+    )
     provider = models.CharField(max_length=64, blank=True, default=ALL_PROVIDERS)
     type = models.CharField(max_length=16, choices=LimitType)
     binds = models.CharField(max_length=8, choices=Binds, default=Binds.SYSTEM)
@@ -92,6 +174,14 @@ class Allocation(models.Model):
     used_requests = models.BigIntegerField(default=0)
     used_tokens = models.BigIntegerField(default=0)
     used_cost = MoneyField(default=0)
+    rollover_requests = models.BigIntegerField(default=0)
+    rollover_tokens = models.BigIntegerField(default=0)
+    rollover_cost = MoneyField(default=0)
+    soft = models.BooleanField(default=False)
+    pace_from = models.PositiveSmallIntegerField(default=WHOLE)
+    buffer_percent = models.PositiveSmallIntegerField(default=0)
+    buffer_uses = models.PositiveSmallIntegerField(default=0)
+    buffer_used = models.PositiveSmallIntegerField(default=0)
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
     is_active = models.BooleanField(default=True)
@@ -101,16 +191,24 @@ class Allocation(models.Model):
         ordering = ["-period_start", "type", "provider"]
         constraints = [
             models.UniqueConstraint(
-                name="allocation_unique_in_period", fields=["user", "provider", "type", "period_start"]
+                name="allocation_unique_in_period", fields=["owner_id", "provider", "type", "period_start"]
             ),
             models.CheckConstraint(
                 name="allocation_period_is_not_empty", condition=Q(period_end__gt=models.F("period_start"))
             ),
+            models.CheckConstraint(
+                name="allocation_owner_is_named",
+                condition=Q(owner_id=HOUSE, user__isnull=True, team__isnull=True, token__isnull=True)
+                | Q(owner_id=models.F("user_id"), team__isnull=True, token__isnull=True)
+                | Q(owner_id=models.F("team_id"), user__isnull=True, token__isnull=True)
+                | Q(owner_id=models.F("token_id"), user__isnull=True, team__isnull=True)
+                | Q(user__isnull=False, team__isnull=False, token__isnull=True),
+            ),
         ]
-        indexes = [models.Index(name="allocation_of_user", fields=["user", "period_end"])]
+        indexes = [models.Index(name="allocation_of_owner", fields=["owner_id", "period_end"])]
 
     def __str__(self) -> str:
-        return f"{self.get_type_display()} of {self.user_id} from {self.period_start:%Y-%m-%d}"
+        return f"{self.get_type_display()} of {self.owner_id} from {self.period_start:%Y-%m-%d}"
 
 
 class Lease(models.Model):

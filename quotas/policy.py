@@ -1,4 +1,4 @@
-"""What a user is allowed: the tier's limits, or the user's own in their place."""
+"""What everybody is allowed: a tier's limits, or the user's own in their place; a team's, a token's, the house's."""
 
 import copy
 from collections.abc import Collection, Iterable
@@ -11,8 +11,10 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 
-from digitalme.accounts.models import User
-from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, Binds, Limit, LimitType, Raise, Tier
+from digitalme.accounts.models import AccessToken, Membership, User
+from quotas import owners
+from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, WHOLE, Binds, Limit, LimitType, Raise, Tier
+from quotas.owners import Owner
 
 DEFAULT_TIER = "free"
 # What a newcomer may use of the house's money. The demo limit counts for each provider by itself.
@@ -23,15 +25,21 @@ BUILT_IN: tuple[dict[str, object], ...] = (
         "type": LimitType.MONTHLY,
         "provider": ALL_PROVIDERS,
         "binds": Binds.SYSTEM,
-        "tokens": 2_000_000,
+        "tokens": 50_000,
         "cost": Decimal(10),
     },
     {"type": LimitType.FAIR_USE, "provider": ALL_PROVIDERS, "binds": Binds.OWN, "requests": 1_000_000},
 )
+# From which share on calls are slowed, in percent, where a limit does not say.
+PACE_FROM = {LimitType.DAILY: 80, LimitType.MONTHLY: 80}
+# How much carries over, in percent, where a limit does not say.
+ROLLOVER = {LimitType.MONTHLY: 50}
+BUFFER_PERCENT, BUFFER_USES = 10, 3
+NO_ZONE = "UTC"
 
 
 class LimitKey(NamedTuple):
-    """What tells one limit of a user from another. The provider is a slug, or empty for all together."""
+    """What tells one limit of an owner from another. The provider is a slug, or empty for all together."""
 
     type: str
     provider: str
@@ -39,7 +47,8 @@ class LimitKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LimitSpec:
-    """A limit as it is counted. Empty amounts are unlimited; cost is in US dollars."""
+    """A limit as it is counted. Empty amounts are unlimited; cost is in US dollars; the rest is in percent,
+    but `buffer_uses`."""
 
     type: str
     provider: str
@@ -47,6 +56,11 @@ class LimitSpec:
     requests: int | None
     tokens: int | None
     cost: Decimal | None
+    soft: bool = False
+    pace_from: int = WHOLE
+    rollover: int = 0
+    buffer_percent: int = 0
+    buffer_uses: int = 0
 
     @property
     def key(self) -> LimitKey:
@@ -63,25 +77,49 @@ def ensure_default_tier() -> None:
         Limit.objects.get_or_create(tier=tier, type=limit["type"], provider=limit["provider"], defaults=limit)
 
 
-def limits_for(user_ids: Collection[UUID]) -> dict[UUID, list[Limit]]:
-    """Return each user's limits: those of the tier, and the user's own in their place.
+def limits_of(of: Collection[Owner]) -> dict[UUID, list[Limit]]:
+    """Return everybody's limits by the owner's id: a user's are those of the tier, and the own in their place.
 
     Without a default tier the built-in limits hold: nobody's spending is unlimited because a row is
     gone. A user who does not exist is absent.
     """
-    tiers = dict(User.objects.filter(id__in=user_ids).values_list("id", "tier_id"))
-    default = Tier.objects.filter(is_default=True).values_list("id", flat=True).first()
-    wanted = {tier or default for tier in tiers.values()} - {None}
+    users = _ids(one.user_id for one in of if one.scope == owners.USER)
+    tiers = dict(User.objects.filter(id__in=users).values_list("id", "tier_id")) if users else {}
+    default = Tier.objects.filter(is_default=True).values_list("id", flat=True).first() if users else None
     by_tier: dict[int, list[Limit]] = {}
-    by_user: dict[UUID, list[Limit]] = {}
-    for limit in Limit.objects.filter(Q(tier_id__in=wanted) | Q(user_id__in=user_ids)).order_by("id"):
+    by_owner: dict[UUID, list[Limit]] = {}
+    per_member: dict[UUID, list[Limit]] = {}
+    for limit in Limit.objects.filter(_any_of(of, {tier or default for tier in tiers.values()} - {None})).order_by(
+        "id"
+    ):
         if limit.tier_id:
             by_tier.setdefault(limit.tier_id, []).append(limit)
-        elif limit.user_id:
-            by_user.setdefault(limit.user_id, []).append(limit)
-    return {
-        user: _overridden(_of_tier(tier or default, by_tier), by_user.get(user, [])) for user, tier in tiers.items()
+        elif limit.team_id and limit.per_member:
+            per_member.setdefault(limit.team_id, []).append(limit)
+        else:
+            owner = limit.user_id or limit.team_id or limit.token_id or owners.THE_HOUSE.id
+            by_owner.setdefault(owner, []).append(limit)
+    found = {
+        user: _overridden(_of_tier(tier or default, by_tier), by_owner.get(user, [])) for user, tier in tiers.items()
     }
+    for one in of:
+        if one.scope != owners.USER:
+            found[one.id] = per_member.get(one.team_id, []) if one.scope == owners.MEMBER else by_owner.get(one.id, [])  # type: ignore[arg-type]
+    return found
+
+
+def _any_of(of: Collection[Owner], tiers: Collection[int | None]) -> Q:
+    teams = {one.team_id for one in of if one.team_id}
+    wanted = Q(tier_id__in=tiers) | Q(user_id__in={one.user_id for one in of if one.scope == owners.USER})
+    wanted |= Q(token_id__in={one.token_id for one in of if one.token_id})
+    if teams:
+        wanted |= Q(team_id__in=teams)
+    return wanted | Q(house=True) if owners.THE_HOUSE in of else wanted
+
+
+def limits_for(user_ids: Collection[UUID]) -> dict[UUID, list[Limit]]:
+    """Return the limits of each of these users."""
+    return limits_of([owners.of_user(one) for one in user_ids])
 
 
 def granted_to(user_ids: Collection[UUID]) -> list[Raise]:
@@ -90,11 +128,12 @@ def granted_to(user_ids: Collection[UUID]) -> list[Raise]:
 
 
 def allowed_for(
-    user_ids: Collection[UUID], *, at: datetime, granted: Iterable[Raise] | None = None
+    of: Collection[Owner], *, at: datetime, granted: Iterable[Raise] | None = None
 ) -> dict[UUID, list[Limit]]:
-    """Return each user's limits with what raises (`granted`, if they are known) add to them at this moment."""
-    limits = limits_for(user_ids)
-    for one in granted_to(user_ids) if granted is None else granted:
+    """Return everybody's limits with what raises (`granted`, if they are known) add to a user's at this moment."""
+    limits = limits_of(of)
+    users = _ids(one.user_id for one in of if one.scope == owners.USER)
+    for one in granted_to(users) if granted is None and users else granted or ():
         if one.user_id in limits and one.starts_at and one.ends_at and one.starts_at <= at < one.ends_at:
             limits[one.user_id] = raised(limits[one.user_id], one)
     return limits
@@ -126,9 +165,9 @@ def specs(limits: Iterable[Limit], provider: str) -> list[LimitSpec]:
     found = []
     for limit in limits:
         if limit.provider in (ALL_PROVIDERS, provider):
-            found.append(_spec(limit, limit.provider))
+            found.append(spec(limit, limit.provider))
         elif limit.provider == EACH_PROVIDER and provider != ALL_PROVIDERS and limit.type not in named:
-            found.append(_spec(limit, provider))
+            found.append(spec(limit, provider))
     return found
 
 
@@ -138,13 +177,64 @@ def spec_of(limits: Iterable[Limit], type: str, provider: str) -> LimitSpec | No
     found = of_type.get(provider)
     if found is None and provider != ALL_PROVIDERS:
         found = of_type.get(EACH_PROVIDER)
-    return _spec(found, provider) if found else None
+    return spec(found, provider) if found else None
 
 
 def users_of(tier: Tier) -> list[UUID]:
     """Return the ids of those whom the tier's limits bind."""
     of_tier = Q(tier=tier) | Q(tier=None) if tier.is_default else Q(tier=tier)
     return list(User.objects.filter(of_tier).values_list("id", flat=True))
+
+
+def zones_of(of: Collection[Owner]) -> dict[UUID, str]:
+    """Return the time zone of each owner: a user's own, a token's user's, that of a team's first owner."""
+    teams = {one.team_id for one in of if one.team_id}
+    of_team: dict[UUID, str] = {}
+    if teams:
+        heads = Membership.objects.filter(team_id__in=teams, role=Membership.Role.OWNER).order_by("-id")
+        of_team = dict(heads.values_list("team_id", "user__time_zone"))
+    users = _ids(one.user_id for one in of if one.scope == owners.USER)
+    tokens = {one.token_id for one in of if one.token_id}
+    of_user = dict(User.objects.filter(id__in=users).values_list("id", "time_zone")) if users else {}
+    of_token = dict(AccessToken.objects.filter(id__in=tokens).values_list("id", "user__time_zone")) if tokens else {}
+    found = {**of_user, **of_token}
+    return {one.id: of_team.get(one.team_id, NO_ZONE) if one.team_id else found.get(one.id, NO_ZONE) for one in of}
+
+
+def teams_of(user_ids: Collection[UUID]) -> dict[UUID, list[UUID]]:
+    """Return the teams that each of these users belongs to."""
+    found: dict[UUID, list[UUID]] = {}
+    pairs = Membership.objects.filter(user_id__in=user_ids).order_by("id").values_list("user_id", "team_id")
+    for user_id, team_id in pairs:
+        found.setdefault(user_id, []).append(team_id)
+    return found
+
+
+def spec(limit: Limit, provider: str) -> LimitSpec:
+    """Return a limit as it is counted for the provider, what it leaves open filled in."""
+    # A person's allowance on the house's keys, or a team's; not a budget, a cap or what each member may draw.
+    allowance = limit.binds == Binds.SYSTEM and not (limit.token_id or limit.house or limit.per_member)
+    return LimitSpec(
+        type=limit.type,
+        provider=provider,
+        binds=limit.binds,
+        requests=limit.requests,
+        tokens=limit.tokens,
+        cost=limit.cost,
+        soft=limit.soft,
+        pace_from=_given(limit.pace_from, PACE_FROM.get(LimitType(limit.type), WHOLE) if allowance else WHOLE),
+        rollover=_given(limit.rollover_percent, ROLLOVER.get(LimitType(limit.type), 0) if allowance else 0),
+        buffer_percent=_given(limit.buffer_percent, BUFFER_PERCENT if allowance else 0),
+        buffer_uses=_given(limit.buffer_uses, BUFFER_USES),
+    )
+
+
+def _ids(found: Iterable[UUID | None]) -> set[UUID]:
+    return {one for one in found if one}
+
+
+def _given(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
 
 
 def _of_tier(tier: int | None, by_tier: dict[int, list[Limit]]) -> list[Limit]:
@@ -154,7 +244,3 @@ def _of_tier(tier: int | None, by_tier: dict[int, list[Limit]]) -> list[Limit]:
 def _overridden(tiers: list[Limit], own: list[Limit]) -> list[Limit]:
     replaced = {(limit.type, limit.provider) for limit in own}
     return own + [limit for limit in tiers if (limit.type, limit.provider) not in replaced]
-
-
-def _spec(limit: Limit, provider: str) -> LimitSpec:
-    return LimitSpec(limit.type, provider, limit.binds, limit.requests, limit.tokens, limit.cost)

@@ -9,7 +9,7 @@ from digitalme.accounts.models import User
 from digitalme.database import from_nano
 from digitalme.statements import ask
 from providers import registry
-from quotas import allocations, leases, policy
+from quotas import allocations, leases, owners, policy
 from quotas.decision import Amounts
 from quotas.models import ALL_PROVIDERS, Allocation, Limit, LimitType
 from quotas.periods import period
@@ -43,7 +43,7 @@ def standings(user: User, now: datetime) -> list[QuotaStanding]:
     held = ask(leases.held_per_allocation([user.id]))
     there = {LimitKey(row.type, row.provider) for row in rows}
     granted = policy.granted_to([user.id])
-    limits = policy.allowed_for([user.id], at=now, granted=granted).get(user.id, [])
+    limits = policy.allowed_for([owners.of_user(user.id)], at=now, granted=granted).get(user.id, [])
     if any(one.ends_at and one.ends_at <= now for one in granted):
         # The next call writes it down; a page tells it already.
         rows = [allocations.as_allowed(row, limits) for row in rows]

@@ -92,7 +92,7 @@ def _seed() -> dict[str, str]:
     for minutes in range(8, 60, 11):
         add_call(person, at=now - timedelta(minutes=minutes), key_source="user", cost=Decimal("0.0182"))
     rollups.roll_up(now=now)
-    ledger.ensure_periods([(person.pk, slug, person.time_zone) for slug in MODELS], now=now)
+    ledger.ensure_periods([ledger.Caller(person.pk, slug, person.time_zone) for slug in MODELS], now=now)
     mine = Allocation.objects.filter(user=person)
     mine.filter(type="demo", provider="anthropic").update(used_requests=38)
     mine.filter(type="daily").update(used_requests=41)

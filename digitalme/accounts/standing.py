@@ -39,6 +39,25 @@ def of(tokens: Collection[UUID], users: Collection[UUID], memberships: Collectio
     )
 
 
+def teams_of(users: Collection[UUID]) -> Statement[dict[UUID, list[UUID]]]:
+    """Read the teams that each of these users belongs to."""
+    those, ids = among(users)
+    return Statement(
+        f"SELECT user_id, team_id FROM accounts_membership WHERE user_id {those} ORDER BY id",  # noqa: S608 (constants)
+        ids,
+        _by_user,
+    )
+
+
+def _by_user(rows: Rows) -> dict[UUID, list[UUID]]:
+    found: dict[UUID, list[UUID]] = {}
+    for one, other in rows:
+        user, team = as_uuid(one), as_uuid(other)
+        if user and team:
+            found.setdefault(user, []).append(team)
+    return found
+
+
 def _read(rows: Rows) -> Standing:
     found = [(kind, as_uuid(one), as_uuid(other)) for kind, one, other in rows]
     return Standing(

@@ -23,7 +23,7 @@ from providers import pricing
 from providers.manifest import Operation
 from providers.metering import Estimate
 from providers.registry import Provider
-from quotas.ledger import Amounts, Granted, Hold, Refused
+from quotas.ledger import Amounts, Granted, Hold, Place, Refused
 from usage.recorder import Record
 
 NOTHING = Estimate(requests=0, input_tokens=0, output_tokens=0, model="", stream=False)
@@ -74,6 +74,13 @@ class Admitted:
         return self.key.source if self.key else KeySource.SYSTEM
 
 
+class Holder(NamedTuple):
+    """Whose a token is, and its id."""
+
+    user_id: UUID
+    token_id: UUID
+
+
 class Owners:
     """Whose each token is, as far as it was looked up before.
 
@@ -82,21 +89,21 @@ class Owners:
     """
 
     def __init__(self, size: int = 50_000) -> None:
-        self._users: dict[str, UUID] = {}
+        self._users: dict[str, Holder] = {}
         self._size = size
 
-    def of(self, digests: Collection[str]) -> dict[str, UUID] | None:
-        """Return the tokens' users, or None if one of them is not known."""
+    def of(self, digests: Collection[str]) -> dict[str, Holder] | None:
+        """Return the tokens' holders, or None if one of them is not known."""
         try:
             return {digest: self._users[digest] for digest in digests}
         except KeyError:
             return None
 
-    def note(self, people: Mapping[str, Identity]) -> dict[str, UUID]:
+    def note(self, people: Mapping[str, Identity]) -> dict[str, Holder]:
         """Remember and return what a look-up found."""
         if len(self._users) > self._size:
             self._users.clear()
-        found = {digest: who.user_id for digest, who in people.items()}
+        found = {digest: Holder(who.user_id, who.token_id) for digest, who in people.items()}
         self._users.update(found)
         return found
 
@@ -130,13 +137,13 @@ def answer(
     return _over_the_limit(outcome, now) if isinstance(outcome, Refused) else Admitted(call, hold, outcome, key, now)
 
 
-def wanted(calls: Sequence[Call], users: Mapping[str, UUID]) -> tuple[set[tuple[UUID, str]], set[tuple[UUID, str]]]:
-    """Return the (user, place) for which a key is looked for, and the (user, provider) where calls are booked."""
+def wanted(calls: Sequence[Call], holders: Mapping[str, Holder]) -> tuple[set[tuple[UUID, str]], set[Place]]:
+    """Return the (user, place) for which a key is looked for, and where calls are booked."""
     asking = [
-        (user, call) for call in calls if call.provider and not call.problem and (user := users.get(call.token_digest))
+        (who, call) for call in calls if call.provider and not call.problem and (who := holders.get(call.token_digest))
     ]
-    needy = {(user, call.place) for user, call in asking if call.provider and call.provider.needs_key}
-    return needy, {(user, call.slug) for user, call in asking}
+    needy = {(who.user_id, call.place) for who, call in asking if call.provider and call.provider.needs_key}
+    return needy, {(who.user_id, who.token_id, call.slug) for who, call in asking}
 
 
 def _key_for(call: Call, who: Identity | None, keys: Mapping[tuple[UUID, str], ResolvedKey]) -> ResolvedKey | None:
@@ -218,7 +225,7 @@ def _over_the_limit(refused: Refused, now: datetime) -> QuotaExceeded:
     return QuotaExceeded(
         f"The {limit.type} limit on {limit.dimension} for {where} is used up: {limit.used} of {limit.allowed}"
         f" ({refused.held} of them held by running calls). It resets at {limit.resets_at:%Y-%m-%d %H:%M} UTC. "
-        f"{refused.advice}",
+        f"{_advice(refused.own_key)}",
         limit_type=limit.type,
         provider=limit.provider,
         dimension=limit.dimension,
@@ -228,6 +235,12 @@ def _over_the_limit(refused: Refused, now: datetime) -> QuotaExceeded:
         resets_at=limit.resets_at.isoformat(),
         retry_after=wait,
     )
+
+
+def _advice(own_key: bool) -> str:
+    if own_key:
+        return "Wait until then, or ask the administrator for more."
+    return "Wait until then, add your own key to go on at once, or ask the administrator for more."
 
 
 def refusals(

@@ -30,10 +30,10 @@ def book(
     for this period is not there yet. Safe to repeat.
     """
     digests = {call.token_digest for call in calls}
-    if (users := owners.of(digests)) is None:
+    if (holders := owners.of(digests)) is None:
         (people,) = yield [tokens.identify(digests, now=now)]
-        users = owners.note(people)
-    wanted, places = admission.wanted(calls, users)
+        holders = owners.note(people)
+    wanted, places = admission.wanted(calls, holders)
     records = [settlement.record_of(outcome) for outcome in outcomes]
     asked: list[Statement[Any]] = [tokens.identify(digests, now=now), resolution.resolve(wanted)] if calls else []
     ended, posting, *found = yield [

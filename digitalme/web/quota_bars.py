@@ -14,7 +14,14 @@ from quotas.standing import QuotaStanding
 
 WARN_SHARE = Decimal("0.75")
 BAD_SHARE = Decimal("0.95")
-_PERIODS = {"demo": "today", "daily": "today", "monthly": "this month", "fair_use": "today"}
+_PERIODS = {
+    "demo": "today",
+    "daily": "today",
+    "monthly": "this month",
+    "fair_use": "today",
+    "daily_budget": "today",
+    "monthly_budget": "this month",
+}
 _BINDS = {
     Binds.SYSTEM: "counts calls on the house's keys",
     Binds.OWN: "counts calls on your own keys",
@@ -87,7 +94,12 @@ def _bars(one: QuotaStanding, names: dict[str, str]) -> list[Bar]:
 
 
 def _label(one: QuotaStanding, noun: str, names: dict[str, str]) -> str:
-    kind = {"demo": "Demo ", "fair_use": "Fair use: "}.get(one.type, "")
+    kind = {
+        "demo": "Demo ",
+        "fair_use": "Fair use: ",
+        "daily_budget": "Your budget: ",
+        "monthly_budget": "Your budget: ",
+    }.get(one.type, "")
     where = f"{names.get(one.provider, one.provider)} " if one.provider else ""
     text = f"{kind}{where}{noun} {_PERIODS.get(one.type, '')}".strip()
     return text[0].upper() + text[1:]

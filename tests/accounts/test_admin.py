@@ -91,7 +91,7 @@ def test_an_admin_sets_tier_and_name(staff: Staff, alice: User) -> None:
 def test_a_new_tiers_limits_hold_in_the_period_that_runs(staff: Staff, alice: User) -> None:
     tier = Tier.objects.create(slug="gold", name="Gold")
     Limit.objects.create(tier=tier, type="daily", provider="", requests=7)
-    ledger.ensure_periods([(alice.pk, "openai", "UTC")], now=timezone.now())
+    ledger.ensure_periods([ledger.Caller(alice.pk, "openai")], now=timezone.now())
     _, client = staff(Role.ADMIN)
     client.post(page_of(alice), form_of(alice, tier=tier.pk))
     assert Allocation.objects.get(user=alice, type="daily").allowed_requests == 7

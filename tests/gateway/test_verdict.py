@@ -43,7 +43,8 @@ def admitted(person: Person) -> Admitted:
     operation = provider.match("POST", "/v1/chat/completions")
     asked = Call(uuid7(), tokens.digest(person.token), "openai", provider, operation, Estimate(1, 9, 9, "gpt-4o", True))
     now = datetime.now(UTC)
-    ledger.ensure_periods([(person.user.id, "openai", person.user.time_zone)], now=now)
+    token = AccessToken.objects.get(user=person.user).id
+    ledger.ensure_periods([ledger.Caller(person.user.id, "openai", person.user.time_zone, token)], now=now)
     with transaction.atomic():
         ((found,), _) = carry_out(booking.book([asked], [], Owners(), now=now))
     assert isinstance(found, Admitted)

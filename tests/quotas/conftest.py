@@ -57,7 +57,7 @@ def reserve_once(holds: Sequence[Hold], now: datetime = NOW) -> list[Granted | R
 
 def reserving(holds: Sequence[Hold], now: datetime = NOW) -> Steps[list[Granted | Refused]]:
     """The steps of a transaction that reserves."""
-    (posting,) = yield [ledger.lock({(one.user_id, one.provider) for one in holds}, now=now)]
+    (posting,) = yield [ledger.lock({(one.user_id, one.token_id, one.provider) for one in holds}, now=now)]
     outcomes: list[Granted | Refused] = yield from posting.reserve(holds, now=now)
     yield Last(posting.writes(now=now))
     return outcomes

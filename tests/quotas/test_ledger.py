@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from django.db import transaction
 
-from digitalme.accounts.models import User
+from digitalme.accounts.models import Membership, Team, User
 from digitalme.database import from_nano
 from digitalme.statements import ask, carry_out, send
 from quotas import ledger, limits
-from quotas.ledger import Amounts, Granted, Refused
+from quotas.ledger import Amounts, Caller, Granted, Refused
 from quotas.models import Allocation, Lease, Limit, Tier
 from tests.quotas.conftest import NOW, granted, hold, reserve, reserve_once, reserving, settle, settle_all
 
@@ -68,7 +68,7 @@ def test_a_refusal_books_nothing_and_says_what_is_held(dana: User) -> None:
     limit = outcome.standing
     assert (limit.type, limit.dimension, limit.allowed, limit.used, outcome.held) == ("demo", "requests", 50, 50, 49)
     assert limit.resets_at == datetime(2026, 3, 11, tzinfo=UTC)
-    assert "own key" in outcome.advice
+    assert (outcome.scope, outcome.passing, outcome.own_key) == ("user", True, False)
     assert used(dana, "demo", "openai")[0] == 50
 
 
@@ -149,7 +149,9 @@ def test_a_renewed_lease_lives_on(dana: User) -> None:
 
 
 def test_an_expired_lease_tells_all_that_is_known_of_its_call(dana: User) -> None:
-    call = hold(dana)._replace(token_id=uuid4(), team_id=uuid4(), credential_id=uuid4(), tag="nightly")
+    team = Team.objects.create(slug="danas", name="Dana's")
+    Membership.objects.create(team=team, user=dana)
+    call = hold(dana)._replace(token_id=uuid4(), team_id=team.id, credential_id=uuid4(), tag="nightly")
     (outcome,) = reserve([call])
     with transaction.atomic():
         (found,) = ask(ledger.expired(now=LATER))
@@ -211,7 +213,7 @@ def test_a_row_that_is_deleted_lets_nothing_through_until_it_is_there_again(dana
     Allocation.objects.filter(user=dana, type="demo").delete()
     with pytest.raises(ledger.MissingPeriods) as missing:
         reserve_once([hold(dana)])
-    assert missing.value.wanted == {(dana.id, "openai", "UTC")}
+    assert missing.value.wanted == {Caller(dana.id, "openai")}
     assert Lease.objects.count() == 1
     ledger.ensure_periods(missing.value.wanted, now=NOW)
     assert isinstance(reserve_once([hold(dana)])[0], Granted)
@@ -219,7 +221,7 @@ def test_a_row_that_is_deleted_lets_nothing_through_until_it_is_there_again(dana
 
 def test_a_user_who_does_not_exist_reserves_nothing(dana: User) -> None:
     stranger = hold(dana)._replace(user_id=uuid4())
-    ledger.ensure_periods([(stranger.user_id, "openai", "UTC")], now=NOW)
+    ledger.ensure_periods([Caller(stranger.user_id, "openai")], now=NOW)
     with pytest.raises(ledger.MissingPeriods):
         reserve_once([stranger])
 
@@ -227,7 +229,7 @@ def test_a_user_who_does_not_exist_reserves_nothing(dana: User) -> None:
 def test_a_warm_ledger_takes_three_statements(dana: User, django_assert_num_queries: Callable[..., object]) -> None:
     reserve([hold(dana)])
     with transaction.atomic(), django_assert_num_queries(3):  # type: ignore[attr-defined]
-        ledger.ensure_periods([(dana.id, "openai", "UTC")], now=NOW)
+        ledger.ensure_periods([Caller(dana.id, "openai")], now=NOW)
         carry_out(reserving([hold(dana) for _ in range(32)]))
 
 

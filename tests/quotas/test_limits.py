@@ -1,11 +1,13 @@
 """What a user is allowed: tiers, limits of their own, the command, pages' standings, the job."""
 
+import importlib
 import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
@@ -39,14 +41,24 @@ def test_a_newcomer_has_the_default_tier(dana: User) -> None:
     reserve([hold(dana)])
     assert allowed(dana, "demo", "openai") == (50, None, None)
     assert allowed(dana, "daily") == (1_000, None, None)
-    assert allowed(dana, "monthly") == (None, 2_000_000, Decimal(10))
+    assert allowed(dana, "monthly") == (None, 50_000, Decimal(10))
     assert allowed(dana, "fair_use") == (1_000_000, None, None)
 
 
 def test_a_default_tier_that_was_changed_is_left_alone(db: None) -> None:
     Limit.objects.filter(tier__is_default=True, type="demo").update(requests=7)
     policy.ensure_default_tier()
-    assert list(Limit.objects.filter(type="demo").values_list("requests", flat=True)) == [7]
+    assert list(Limit.objects.filter(type="demo", tier__is_default=True).values_list("requests", flat=True)) == [7]
+
+
+def test_pro_and_business_are_made_once_and_left_alone_when_changed(db: None) -> None:
+    migration = importlib.import_module("quotas.migrations.0004_tiers")
+    Tier.objects.filter(slug__in=("pro", "business")).delete()
+    for _ in range(2):
+        migration.make_tiers(apps, None)
+        Limit.objects.filter(tier__slug="pro", type="daily").update(requests=7)
+    found = Limit.objects.filter(tier__slug__in=("pro", "business"), type="daily").order_by("requests")
+    assert list(found.values_list("tier__name", "requests")) == [("Pro", 7), ("Business", 100_000)]
 
 
 def test_an_own_limit_replaces_the_tiers_at_once_and_keeps_what_is_used(dana: User) -> None:
@@ -64,7 +76,7 @@ def test_an_own_limit_holds_in_the_next_period_too(dana: User) -> None:
 def test_amounts_that_are_not_given_stay(dana: User) -> None:
     row = limits.set_allocation(actor=dana, user=dana, provider="", type="monthly", cost=Decimal(3), now=NOW)
     assert row
-    assert (row.allowed_tokens, row.allowed_cost, row.binds) == (2_000_000, Decimal(3), "system")
+    assert (row.allowed_tokens, row.allowed_cost, row.binds) == (50_000, Decimal(3), "system")
 
 
 def test_a_budget_may_bind_calls_on_own_keys(dana: User) -> None:

@@ -67,7 +67,7 @@ def test_the_new_shape_gives_keys_and_limits(write: Write) -> None:
         "SystemKeys:Anthropic:DemoQuota": "new",
         "SystemKeys:OpenAI:DemoQuota": "new",
         "DefaultQuotas:DailyRequests": "changed",
-        "DefaultQuotas:MonthlyTokens": "changed",
+        "DefaultQuotas:MonthlyTokens": "unchanged",
         "EncryptionSettings:KeyDerivationIterations": "unchanged",
         "EncryptionSettings:EncryptionAlgorithm": "unchanged",
         "SecuritySettings:MaxFailedValidations": states(printed)["SecuritySettings:MaxFailedValidations"],

@@ -1,0 +1,292 @@
+"""What one transaction books: settlements first, then holds, on rows that are locked."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from digitalme.accounts import standing as people
+from digitalme.statements import Rows, Statement, Steps
+from quotas import counters, known, leases, owners
+from quotas.decision import AllocationState, Amounts, Obstacle, Standing, binds, decide, overspent, tightest
+from quotas.known import Caller, MissingPeriods
+from quotas.leases import Hold
+from quotas.models import HOUSE, Binds
+from quotas.rows import moment, same_id
+
+
+class Granted(NamedTuple):
+    """A hold that is booked. `overspent` is a soft limit that is passed, `pool` the team whose pool it draws on."""
+
+    request_id: UUID
+    allocation_ids: tuple[UUID, ...]
+    estimate: Amounts
+    tightest: Standing | None
+    overspent: Standing | None = None
+    pool: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A hold that a limit leaves no room for. `scope` says whose limit: user, team, member, token or house.
+
+    `held` is the part of `standing.used` that running calls hold; if the call would fit without them, the
+    refusal is `passing`: it may fit as soon as they end.
+    """
+
+    request_id: UUID
+    standing: Standing
+    scope: str
+    held: int
+    passing: bool
+    own_key: bool
+
+
+# What leases held and where, by request id.
+Ended = dict[UUID, tuple[tuple[UUID, ...], Amounts]]
+
+
+class Settlement(NamedTuple):
+    """What a call really took."""
+
+    request_id: UUID
+    actual: Amounts
+
+
+class Settled(NamedTuple):
+    """`found` is False if the lease was gone: settled before, or swept."""
+
+    request_id: UUID
+    found: bool
+    allocation_ids: tuple[UUID, ...] = ()
+
+
+class _Denied(NamedTuple):
+    """A hold that found no room, and where in the batch it stands."""
+
+    place: int
+    hold: Hold
+    obstacle: Obstacle
+
+
+@dataclass(frozen=True, slots=True)
+class _Binding:
+    """The allocations that count the calls of one user and token to one provider on one kind of key."""
+
+    states: tuple[AllocationState, ...]
+    ids: tuple[UUID, ...]
+    soft: tuple[AllocationState, ...]
+
+
+class Posting:
+    """The locked rows of a transaction and what it books on them.
+
+    Ask for `ledger.lock` to get one; what is settled first makes room for what is reserved then. Without
+    rows it can only settle.
+    """
+
+    def __init__(self, rows: Rows = ()) -> None:
+        self._rows: dict[UUID, AllocationState] = {}
+        self._of_owners: dict[UUID, list[AllocationState]] = {}
+        self._granted: list[tuple[Hold, tuple[UUID, ...]]] = []
+        self._changes: list[tuple[Collection[UUID], Amounts]] = []
+        for row in rows:
+            state = self._rows[same_id(row[0])] = _state(row)
+            if row[-1]:
+                self._of_owners.setdefault(state.owner_id, []).append(state)
+
+    def settle(self, settlements: Sequence[Settlement], ended: Ended) -> list[Settled]:
+        """Replace what each lease held by what the call really took. Once: a second settlement finds no
+        lease that has `ended` in this transaction."""
+        left, settled = dict(ended), []
+        for settlement in settlements:
+            lease = left.pop(settlement.request_id, None)
+            if lease is None:
+                settled.append(Settled(settlement.request_id, found=False))
+                continue
+            ids, reserved = lease
+            self.adjust(ids, settlement.actual - reserved)
+            settled.append(Settled(settlement.request_id, True, ids))
+        return settled
+
+    def adjust(self, allocation_ids: Collection[UUID], difference: Amounts) -> None:
+        """Add a difference to the counters of these allocations."""
+        self._changes.append((allocation_ids, difference))
+        for one in allocation_ids:
+            if state := self._rows.get(one):
+                _add(state, difference)
+
+    def reserve(self, holds: Sequence[Hold], *, now: datetime) -> Steps[list[Granted | Refused]]:
+        """Book each hold on all allocations that bind its call, or refuse it; in order, all or nothing.
+
+        What a user's own allowance has no room for is drawn from the pool of a team, if there is one.
+        Raises MissingPeriods before anything is booked if a row that must bind a call is not there;
+        then call `ensure_periods` outside of the transaction and try again.
+        """
+        self._check_periods(holds, now)
+        bindings: dict[tuple[Any, ...], _Binding] = {}
+        outcomes: list[Granted | Refused | None] = []
+        denied: list[_Denied] = []
+        for place, hold in enumerate(holds):
+            key = hold.user_id, hold.token_id, hold.provider, hold.key_source, hold.team_id
+            binding = bindings.get(key)
+            if binding is None:
+                binding = bindings[key] = self._binding(hold)
+            obstacle = decide(binding.states, hold.estimate)
+            if obstacle is None:
+                outcomes.append(self._grant(hold, binding))
+            else:
+                outcomes.append(None)
+                denied.append(_Denied(place, hold, obstacle))
+        if denied:
+            yield from self._look_further(denied, outcomes, now)
+        return [one for one in outcomes if one is not None]
+
+    def _grant(self, hold: Hold, binding: _Binding, pool: UUID | None = None) -> Granted:
+        for state in binding.states:
+            _add(state, hold.estimate)
+        self._granted.append((hold, binding.ids))
+        passed = overspent(binding.soft) if binding.soft else None
+        return Granted(hold.request_id, binding.ids, hold.estimate, tightest(binding.states), passed, pool)
+
+    def _binding(self, hold: Hold) -> _Binding:
+        states = self._of_owners.get(hold.user_id, ())
+        return _bound([*(one for one in states if _counts(one, hold)), *self._caps(hold)])
+
+    def _caps(self, hold: Hold) -> Iterator[AllocationState]:
+        """Yield what binds a call whoever's allowance it takes: the token's cap, the house's, and a team's
+        budget for calls on the team's key."""
+        of = [hold.token_id, HOUSE if hold.key_source == "system" else hold.team_id]
+        for owner in of:
+            for state in self._of_owners.get(owner, ()) if owner else ():
+                if _counts(state, hold):
+                    yield state
+
+    def _pool(self, hold: Hold, team: UUID) -> _Binding | None:
+        """Return the allocations that a call on the house's key is counted in instead, or None if this team
+        has no pool."""
+        pool = [one for one in self._of_owners.get(team, ()) if _counts(one, hold)]
+        if not pool:
+            return None
+        member = self._of_owners.get(owners.of_member(team, hold.user_id).id, ())
+        kept = [one for one in self._of_owners.get(hold.user_id, ()) if one.binds == Binds.ALL and _counts(one, hold)]
+        return _bound([*pool, *(one for one in member if _counts(one, hold)), *kept, *self._caps(hold)])
+
+    def _look_further(
+        self, denied: Sequence[_Denied], outcomes: list[Granted | Refused | None], now: datetime
+    ) -> Steps[None]:
+        """Draw on a team's pool what found no room otherwise; explain what remains."""
+        users = {one.hold.user_id for one in denied}
+        shared = any(one.obstacle.allocation.owner_id not in (one.hold.user_id, one.hold.token_id) for one in denied)
+        held, teams = yield [leases.held_per_allocation(None if shared else users), people.teams_of(users)]
+        self._check_teams(denied, teams)
+        remaining = []
+        for one in denied:
+            outcomes[one.place] = self._from_a_pool(one.hold, teams.get(one.hold.user_id, ()))
+            if outcomes[one.place] is None:
+                remaining.append(one)
+        self._explain(remaining, held, outcomes)
+
+    def _check_teams(self, denied: Sequence[_Denied], teams: Mapping[UUID, Collection[UUID]]) -> None:
+        """Raise MissingPeriods where somebody joined a team whose rows are not locked therefore."""
+        strangers = set()
+        for _, hold, _ in denied:
+            caller = _caller(hold)
+            locked = known.teams_of(caller.place)
+            if not set(teams.get(hold.user_id, ())) <= set(locked):
+                known.forget_place(caller.place)
+                strangers.add(caller)
+        if strangers:
+            raise MissingPeriods(strangers)
+
+    def _from_a_pool(self, hold: Hold, teams: Iterable[UUID]) -> Granted | None:
+        for team in teams if hold.key_source == "system" else ():
+            binding = self._pool(hold, team)
+            if binding and decide(binding.states, hold.estimate) is None:
+                return self._grant(hold, binding, team)
+        return None
+
+    def _explain(
+        self, denied: Sequence[_Denied], held: Mapping[UUID, Amounts], outcomes: list[Granted | Refused | None]
+    ) -> None:
+        """Say whose limit it is, and how much of it is only held by running calls, this batch's included."""
+        booked = leases.sums((ids, hold.estimate) for hold, ids in self._granted)
+        for place, hold, obstacle in denied:
+            limit, of = obstacle.standing, obstacle.allocation
+            amount = sum(getattr(some.get(of.id, _NOTHING), limit.dimension) for some in (held, booked))
+            fits = limit.used - amount + getattr(hold.estimate, limit.dimension) <= limit.allowed
+            own = hold.key_source != "system"
+            outcomes[place] = Refused(hold.request_id, limit, _scope(of, hold), amount, fits, own)
+
+    def _check_periods(self, holds: Sequence[Hold], now: datetime) -> None:
+        there = {(one.owner_id, one.type, one.provider) for some in self._of_owners.values() for one in some}
+        missing = set()
+        for user, provider, zone, token, team in {_who(hold) for hold in holds}:
+            caller = Caller(user, provider, zone, token)
+            expected = known.expected(caller.place, now)
+            # Whoever joined the team meanwhile calls with its key before its rows are known.
+            stranger = team is not None and expected is not None and team not in expected.teams
+            if expected is None or stranger or not expected.rows <= there:
+                known.forget_place(caller.place)
+                missing.add(caller)
+        if missing:
+            raise MissingPeriods(missing)
+
+    def writes(self, *, now: datetime) -> list[Statement[Any]]:
+        """Return what writes all of it down."""
+        booked = [(ids, hold.estimate) for hold, ids in self._granted]
+        changes = leases.sums([*self._changes, *booked])
+        written = counters.add(changes, lock=not changes.keys() <= self._rows.keys())
+        return [*written, leases.insert(self._granted, now)] if self._granted else written
+
+
+def _add(state: AllocationState, amounts: Amounts) -> None:
+    state.used[0] += amounts.requests
+    state.used[1] += amounts.tokens
+    state.used[2] += amounts.cost
+
+
+_NOTHING = Amounts()
+COLUMNS = (
+    "id, owner_id, provider, type, binds, allowed_requests, allowed_tokens, allowed_cost,"
+    " used_requests, used_tokens, used_cost, period_end, is_active, soft"
+)
+
+
+def _state(row: tuple[Any, ...]) -> AllocationState:
+    return AllocationState(
+        id=same_id(row[0]),
+        owner_id=same_id(row[1]),
+        provider=row[2],
+        type=row[3],
+        binds=row[4],
+        allowed=(row[5], row[6], row[7]),
+        used=[row[8], row[9], row[10]],
+        resets_at=moment(row[11]),
+        is_active=bool(row[12]),
+        soft=bool(row[13]),
+    )
+
+
+def _who(hold: Hold) -> tuple[UUID, str, str, UUID | None, UUID | None]:
+    return hold.user_id, hold.provider, hold.time_zone, hold.token_id, hold.team_id
+
+
+def _caller(hold: Hold) -> Caller:
+    return Caller(hold.user_id, hold.provider, hold.time_zone, hold.token_id)
+
+
+def _counts(state: AllocationState, hold: Hold) -> bool:
+    return binds(state, hold.provider, hold.key_source != "system")
+
+
+def _bound(states: Sequence[AllocationState]) -> _Binding:
+    soft = tuple(state for state in states if state.soft)
+    return _Binding(tuple(states), tuple(state.id for state in states), soft)
+
+
+def _scope(state: AllocationState, hold: Hold) -> str:
+    if state.owner_id in (hold.user_id, hold.token_id):
+        return owners.USER if state.owner_id == hold.user_id else owners.TOKEN
+    return owners.OF_HOUSE if state.owner_id == HOUSE else owners.TEAM
