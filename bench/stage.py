@@ -123,6 +123,8 @@ def product_environment(folder: Path, database: str, upstream_port: int) -> dict
         "DIGITALME_UPSTREAM_OPENAI": f"http://127.0.0.1:{upstream_port}",
         "DIGITALME_SYSTEM_KEY_OPENAI": PROVIDER_KEY,
         "LOG_LEVEL": "WARNING",
+        # Requests are counted, as for everybody, but never too many.
+        **{f"DIGITALME_GATEWAY_RATE_PER_{whom}": "1000000000" for whom in ("TOKEN", "USER", "ADDRESS")},
     }
 
 

@@ -18,6 +18,7 @@ class ErrorCode(StrEnum):
     UNAUTHENTICATED = "Unauthenticated"
     NOT_FOUND = "NotFound"
     AUDIT_UNAVAILABLE = "AuditUnavailable"
+    RATE_LIMITED = "RateLimited"
     NOT_SUPPORTED = "NotSupported"
 
 
@@ -86,6 +87,14 @@ class QuotaExceeded(DigitalMeError):
 
     code = ErrorCode.QUOTA_EXCEEDED
     status = 429
+
+
+class RateLimited(DigitalMeError):
+    """Too many requests in too short a time: nothing is used up, and a moment later there is room again."""
+
+    code = ErrorCode.RATE_LIMITED
+    status = 429
+    retryable = True
 
 
 class ProviderUnavailable(DigitalMeError):

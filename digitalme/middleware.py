@@ -16,10 +16,10 @@ from django.utils import timezone
 from django.utils.decorators import sync_and_async_middleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from digitalme import logs
+from digitalme import logs, throttling
 from digitalme.audit import context
 from digitalme.database import uuid7
-from digitalme.errors import DigitalMeError
+from digitalme.errors import DigitalMeError, RateLimited
 
 log = logging.getLogger(__name__)
 _USABLE_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -141,6 +141,39 @@ def _zone(user: Any) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo("UTC")
 
 
+class sign_ins:
+    """Count what is sent to the pages on which people sign in, sign up or reset a password, by address."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        return self.get_response(request)  # type: ignore[no-any-return]
+
+    def process_view(self, request: HttpRequest, *_view: Any) -> HttpResponse | None:
+        """Answer in the view's place if there was too much of it."""
+        if request.method != "POST" or not request.path.startswith("/accounts/"):
+            return None
+        try:
+            throttling.take(("login.address", throttling.address(request.META.get("REMOTE_ADDR", ""))))
+        except RateLimited as refusal:
+            return _told(request, refusal)
+        return None
+
+
+def _told(request: HttpRequest, error: DigitalMeError) -> HttpResponse:
+    log.info("refused code=%s path=%s", error.code, request.path)
+    template = "errors/fragment.html" if getattr(request, "htmx", False) else "errors/error.html"
+    response = render(request, template, {"error": error}, status=error.status)
+    if "retry_after" in error.data:
+        response["Retry-After"] = str(error.data["retry_after"])
+    return response
+
+
 class errors:
     """Turn a DigitalMeError that a view let through into a page, or a fragment for HTMX."""
 
@@ -158,9 +191,4 @@ class errors:
         """Render our own errors; anything else is a fault and stays one."""
         if not isinstance(exception, DigitalMeError):
             return None
-        log.info("refused code=%s path=%s", exception.code, request.path)
-        template = "errors/fragment.html" if getattr(request, "htmx", False) else "errors/error.html"
-        response = render(request, template, {"error": exception}, status=exception.status)
-        if "retry_after" in exception.data:
-            response["Retry-After"] = str(exception.data["retry_after"])
-        return response
+        return _told(request, exception)

@@ -92,6 +92,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "digitalme.middleware.sign_ins",
     "digitalme.middleware.time_zone",
     "digitalme.middleware.errors",
 ]
@@ -196,6 +197,22 @@ ROTATE_KEYS_AFTER_DAYS = env.number("DIGITALME_ROTATE_KEYS_AFTER_DAYS", 0)  # 0:
 # elsewhere.
 KEY_TESTS_PER_ADDRESS = env.number("DIGITALME_KEY_TESTS_PER_ADDRESS", 30, least=1)
 KEY_TESTS_PER_HOUR = env.number("DIGITALME_KEY_TESTS_PER_HOUR", 1000, least=1)
+
+# --- How often somebody may ask ---------------------------------------------------------------------
+
+# Requests a minute, and as many at once; 0 is without limit. A person's tokens share what the person has.
+THROTTLES = {
+    "gateway.token": env.number("DIGITALME_GATEWAY_RATE_PER_TOKEN", 12_000, least=0),
+    "gateway.user": env.number("DIGITALME_GATEWAY_RATE_PER_USER", 24_000, least=0),
+    "gateway.address": env.number("DIGITALME_GATEWAY_RATE_PER_ADDRESS", 48_000, least=0),
+    "api.token": env.number("DIGITALME_API_RATE_PER_TOKEN", 600, least=0),
+    "api.user": env.number("DIGITALME_API_RATE_PER_USER", 600, least=0),
+    "api.address": env.number("DIGITALME_API_RATE_PER_ADDRESS", 1200, least=0),
+    "api.key_tests": 10,
+    "api.schema": 30,
+    "login.address": env.number("DIGITALME_SIGN_IN_RATE_PER_ADDRESS", 30, least=0),
+}
+THROTTLE_REDIS_URL = REDIS_URL
 
 # --- Language, time, files --------------------------------------------------------------------
 

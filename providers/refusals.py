@@ -24,6 +24,7 @@ _SLACK_ERRORS = {
     ErrorCode.UNAUTHENTICATED: "invalid_auth",
     ErrorCode.KEY_NOT_FOUND: "not_authed",
     ErrorCode.QUOTA_EXCEEDED: "ratelimited",
+    ErrorCode.RATE_LIMITED: "ratelimited",
     ErrorCode.SECURITY_VIOLATION: "no_permission",
     ErrorCode.NOT_FOUND: "unknown_method",
     ErrorCode.PROVIDER_UNAVAILABLE: "service_unavailable",
@@ -39,6 +40,7 @@ _TWOCAPTCHA_ERRORS = {
     ErrorCode.NOT_FOUND: (14, "ERROR_NO_SUCH_METHOD"),
     ErrorCode.PROVIDER_UNAVAILABLE: (2, "ERROR_NO_SLOT_AVAILABLE"),
     ErrorCode.VALIDATION_TIMEOUT: (2, "ERROR_NO_SLOT_AVAILABLE"),
+    ErrorCode.RATE_LIMITED: (2, "ERROR_NO_SLOT_AVAILABLE"),
 }
 # google.rpc.Code, as Google's APIs name it.
 _GOOGLE_STATUSES = {
@@ -127,7 +129,7 @@ def _slack(error: DigitalMeError, request_id: str) -> tuple[int, dict[str, Any]]
 
 def _github(error: DigitalMeError, request_id: str) -> tuple[int, dict[str, Any]]:
     """PyGithub knows an exceeded limit by how the message begins."""
-    over = error.code is ErrorCode.QUOTA_EXCEEDED
+    over = error.code in (ErrorCode.QUOTA_EXCEEDED, ErrorCode.RATE_LIMITED)
     return error.status, {
         "message": f"API rate limit exceeded: {error.message}" if over else error.message,
         "documentation_url": "",

@@ -14,6 +14,7 @@ from django.test import Client
 from pytest_django import DjangoDbBlocker
 
 from apikeys import keyring
+from digitalme import throttling
 from digitalme.accounts.models import Membership, Team, User
 from digitalme.audit import log, triggers
 from providers import definitions, outbound, registry
@@ -67,6 +68,7 @@ def _refill(*_arguments: Any, **_options: Any) -> None:
 def _empty_cache() -> Iterator[None]:
     """Rate limits and anything else that is cached begin afresh in each test."""
     cache.clear()
+    throttling.buckets.forget()
     yield
     cache.clear()
 

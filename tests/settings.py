@@ -36,6 +36,7 @@ else:
     # A connection of one test must not be found by the next, whose database may be another.
     DATABASES["default"]["CONN_MAX_AGE"] = 0
 
+THROTTLE_REDIS_URL = ""  # one test's requests are nothing that the next one hears of
 if REDIS_URL:
     # The tests empty their cache: they get a database of their own on the server.
     CACHES["default"]["LOCATION"] = (

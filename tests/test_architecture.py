@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
         "digitalme.material",
         "digitalme.celery",
         "digitalme.settings",
+        "digitalme.throttling",
         "digitalme.version",
     },
     {"digitalme.statements"},

@@ -19,6 +19,7 @@ _TITLES = {
     ErrorCode.KEY_NOT_FOUND: "No key can serve this call",
     ErrorCode.DECRYPTION_FAILED: "A stored key cannot be opened",
     ErrorCode.QUOTA_EXCEEDED: "A limit is reached",
+    ErrorCode.RATE_LIMITED: "Too many requests",
     ErrorCode.PROVIDER_UNAVAILABLE: "The provider is unavailable",
     ErrorCode.INVALID_KEY_FORMAT: "This cannot be a key",
     ErrorCode.VALIDATION_TIMEOUT: "The provider took too long",
@@ -32,7 +33,7 @@ _CODES = {
     401: ErrorCode.UNAUTHENTICATED,
     403: ErrorCode.SECURITY_VIOLATION,
     404: ErrorCode.NOT_FOUND,
-    429: ErrorCode.QUOTA_EXCEEDED,
+    429: ErrorCode.RATE_LIMITED,
 }
 # DRF's own sentences for these repeat a piece of the request.
 _FIXED: dict[type[Exception], str] = {

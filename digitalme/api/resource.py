@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from digitalme import throttling
 from digitalme.accounts.models import User
 from digitalme.api import throttles
 from digitalme.api.errors import TooLarge
@@ -58,7 +59,7 @@ class Resource(APIView):
     """The base of all views: whatever the reader's own time zone, times are told in UTC."""
 
     parser_classes = (SmallJSON,)
-    throttle_classes: Sequence[type[BaseThrottle]] = (throttles.FailOpen,)
+    throttle_classes: Sequence[type[BaseThrottle]] = (throttles.Requests,)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Handle the request in UTC."""
@@ -66,7 +67,9 @@ class Resource(APIView):
             return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Measure a body that came without its length; the framework would take it for an empty one."""
+        """Count the request at its address, before anybody is asked who they are. Measure a body that came without
+        its length; the framework would take it for an empty one."""
+        throttling.take(("api.address", throttles.address_of(request)))
         sent = request._request
         if "Transfer-Encoding" in sent.headers and not sent.META.get("CONTENT_LENGTH"):
             sent._body = sent.read(MAX_BODY_BYTES + 1)

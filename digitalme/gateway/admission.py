@@ -99,6 +99,11 @@ class Owners:
         except KeyError:
             return None
 
+    def known(self, digest: str) -> str:
+        """Return a token's user as a text; empty if it was not looked up before."""
+        holder = self._users.get(digest)
+        return str(holder.user_id) if holder else ""
+
     def note(self, people: Mapping[str, Identity]) -> dict[str, Holder]:
         """Remember and return what a look-up found."""
         if len(self._users) > self._size:

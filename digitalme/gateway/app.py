@@ -15,9 +15,10 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 from apikeys import terms
+from digitalme import throttling
 from digitalme.accounts import tokens
 from digitalme.database import uuid7
-from digitalme.errors import DigitalMeError, InvalidRequest, NotFound, Unauthenticated
+from digitalme.errors import DigitalMeError, InvalidRequest, NotFound, RateLimited, Unauthenticated
 from digitalme.gateway import bodies, relay, tickets, upgrades
 from digitalme.gateway.admission import NOTHING, Admitted, Call
 from digitalme.gateway.bodies import ClientLeft, Receive, Upload
@@ -83,13 +84,23 @@ class GatewayApp:
             return
         runtime = await self._started()
         arrival = _arrive(scope, headers)
+        address = throttling.address(_address(scope))
+        try:
+            throttling.take(("gateway.address", address))
+        except RateLimited as refusal:
+            await _turn_away(arrival, refusal, send)
+            return
         if arrival.provider is not None and arrival.provider.manifest.inlets:
             await _look_further(arrival, arrival.provider, scope, headers, receive)
         if not arrival.digest and tickets.PARAMETER in arrival.target:
             _redeem(arrival)
         if not arrival.digest:
-            nobodys = Call(uuid7(), "", arrival.slug[:64], arrival.provider)
-            await _refuse(nobodys, NO_TOKEN, send, _own_headers(nobodys))
+            await _turn_away(arrival, NO_TOKEN, send)
+            return
+        try:
+            throttling.take(("gateway.token", arrival.digest), ("gateway.user", runtime.user_of(arrival.digest)))
+        except RateLimited as refusal:
+            await _turn_away(arrival, refusal, send)
             return
         call, request = await _read(arrival, scope, headers, receive)
         try:
@@ -247,7 +258,7 @@ async def _read(
         tag=_text(headers, b"x-digitalme-tag")[:MAX_TAG],
         problem=problem,
         label=arrival.label,
-        address=(scope.get("client") or ("",))[0],
+        address=_address(scope),
     )
     rewritten = provider is not None and (provider.manifest.rewrite is not None or provider.manifest.adapter)
     base = _site(scope["scheme"], _text(headers, b"host")) + PREFIX + call.place if rewritten else ""
@@ -324,6 +335,17 @@ def _own_headers(call: Call, admitted: Admitted | None = None) -> list[tuple[byt
             (b"x-digitalme-quota-reset", _reset(limit.resets_at)),
         ]
     return headers
+
+
+async def _turn_away(arrival: _Arrival, refusal: DigitalMeError, send: Send) -> None:
+    """Refuse what is not even looked at: it costs no round trip, and has no record."""
+    nobodys = Call(uuid7(), "", arrival.slug[:64], arrival.provider)
+    await _refuse(nobodys, refusal, send, _own_headers(nobodys))
+
+
+def _address(scope: Scope) -> str:
+    """Return the address of the connection; the server has put in it what a trusted proxy says."""
+    return str((scope.get("client") or ("",))[0])
 
 
 async def _refuse(call: Call, error: DigitalMeError, send: Send, headers: list[tuple[bytes, bytes]]) -> None:

@@ -74,6 +74,10 @@ class Runtime:
         except DatabaseError:
             raise ProviderUnavailable("The limits cannot be checked right now, so no call may start.") from None
 
+    def user_of(self, token_digest: str) -> str:
+        """Return whose a token is, as far as this process knows it already; else an empty text."""
+        return self._owners.known(token_digest)
+
     def _give_back(self, admitted: Admitted) -> None:
         """The caller is gone before its call began: release the hold that was booked meanwhile."""
         self.settle(Outcome(admitted, "aborted", reached=False, error_type="shutdown"))

@@ -23,11 +23,12 @@ CASES: list[tuple[type[DigitalMeError], int, type[Exception], type[Exception]]] 
     (errors.KeyNotFound, 404, openai.NotFoundError, anthropic.NotFoundError),
     (errors.InvalidKeyFormat, 422, openai.UnprocessableEntityError, anthropic.UnprocessableEntityError),
     (errors.QuotaExceeded, 429, openai.RateLimitError, anthropic.RateLimitError),
+    (errors.RateLimited, 429, openai.RateLimitError, anthropic.RateLimitError),
     (errors.DecryptionFailed, 500, openai.InternalServerError, anthropic.InternalServerError),
     (errors.ProviderUnavailable, 502, openai.InternalServerError, anthropic.InternalServerError),
     (errors.ValidationTimeout, 504, openai.InternalServerError, anthropic.InternalServerError),
 ]
-RETRYABLE = (errors.ProviderUnavailable, errors.ValidationTimeout)
+RETRYABLE = (errors.ProviderUnavailable, errors.RateLimited, errors.ValidationTimeout)
 
 
 @contextmanager
