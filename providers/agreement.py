@@ -1,10 +1,9 @@
 """What in a provider definition only the whole can show: keys that need, or rule out, one another."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from providers import rules, shape
+from providers import patterns, rules, shape
 from providers.operations import ANY
 
 # What stands in the address where a person is asked in any case.
@@ -101,10 +100,8 @@ class Agreement:
             self.refuse(("oauth", "parameters"), "names one that is set by the flow itself; remove it.")
 
     def _pattern(self, path: shape.Path, pattern: str) -> None:
-        try:
-            re.compile(pattern)
-        except re.error:
-            self.refuse(path, "is not a regular expression; correct it.")
+        if found := patterns.flaw(pattern):
+            self.refuse(path, f"{found}.")
 
     def _auth(self, path: shape.Path, one: Mapping[str, Any]) -> None:
         if one["place"] == "none":

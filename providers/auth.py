@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from digitalme.errors import InvalidKeyFormat
-from providers import google
+from providers import google, patterns
 from providers.manifest import Auth, Field, Inlet, Manifest
 from providers.operations import fits
 from providers.secrets import Secret
 
-MAX_KEY_LENGTH = 8192
+MAX_KEY_LENGTH = patterns.MAX_VALUE
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 # Control characters, and half a surrogate pair, which cannot be encoded.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
