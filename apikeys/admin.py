@@ -4,14 +4,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters
 
-from apikeys import checks, keys, resolution
+from apikeys import checks, consent_page, environment, grants, keys, oauth, resolution
 from apikeys.models import Credential, HouseKey
 from apikeys.rotation_page import HouseKeyAdmin
 from digitalme.accounts import roles, security
@@ -103,6 +104,7 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
         "state",
         "status_detail",
         "is_active",
+        "granted_by",
         "masked",
         "short_fingerprint",
         "version",
@@ -118,7 +120,22 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
         "replacement",
     )
     readonly_fields = fields
+    change_list_template = "admin/keys_with_environment.html"
     actions = ("test", "switch_off", "switch_on")
+
+    def get_urls(self) -> list[Any]:
+        """Add the way to a key of the house by consent."""
+        wrap = self.admin_site.admin_view
+        return [
+            path("connect/", wrap(consent_page.choose), name="apikeys_credential_choose"),
+            path("connect/<slug:slug>/", wrap(consent_page.ask), name="apikeys_credential_connect"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Show also the house's keys that come from the environment: they are in no row."""
+        more = {"environment_keys": environment.standings(), "may_connect": self.has_house_permission(request)}
+        return super().changelist_view(request, {**(extra_context or {}), **more})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
         """Read everything but the sealed secret: no page of the admin has a use for it."""
@@ -157,7 +174,20 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
         if not credential.is_system:
             return "Only its owner replaces it."
         place = f"{reverse('admin:apikeys_credential_add')}?provider={credential.provider}"
-        return format_html('<a href="{}">Set another key</a>', place)
+        if credential.provider not in {one.slug for one in consent_page.connectable()}:
+            return format_html('<a href="{}">Set another key</a>', place)
+        connect = reverse("admin:apikeys_credential_connect", args=[credential.provider])
+        return format_html('<a href="{}">Set another key</a> or <a href="{}">connect by consent</a>', place, connect)
+
+    @admin.display(description="granted by consent")
+    def granted_by(self, credential: Credential) -> str:
+        """Where the grant behind it stands, if it came by consent."""
+        granted = grants.consent_of(credential)
+        if granted is None:
+            return "-"
+        renewed = f", renewed {naturaltime(granted.renewed_at)}" if granted.renewed_at else ""
+        ended = f", ended {naturaltime(granted.ended_at)}" if granted.ended_at else ""
+        return f"Granted {naturaltime(granted.granted_at)}{renewed}{ended}: {' '.join(granted.scopes) or 'no scopes'}"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Adding means setting a key of the house."""
@@ -215,7 +245,7 @@ class CredentialAdmin(admin.ModelAdmin[Credential]):
 
     def delete_model(self, request: HttpRequest, obj: Credential) -> None:
         """Remove a key of the house."""
-        keys.remove(actor=_actor(request), credential=obj)
+        oauth.remove_on_commit(actor=_actor(request), credential=obj)
 
     def has_house_permission(self, request: HttpRequest) -> bool:
         """Whether keys of the house may be tested: people's own are tested by themselves."""

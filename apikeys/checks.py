@@ -13,7 +13,7 @@ from apikeys import attempts, keys, renewal, resolution, unreadable
 from apikeys.models import Credential, KeyTest
 from apikeys.vault import CredentialUnreadable
 from digitalme.accounts.models import User
-from digitalme.errors import DigitalMeError
+from digitalme.errors import DigitalMeError, KeyNotFound
 from providers import registry, validation
 from providers.outcomes import Category, Outcome
 from providers.registry import Provider
@@ -65,7 +65,11 @@ def test_credential(
         return found
     provider = registry.get(credential.provider)
     attempt = attempts.begin(actor, provider, now=now)
-    outcome = _ask(provider, credential, attempt)
+    try:
+        outcome = _ask(provider, credential, attempt)
+    except KeyNotFound:  # an access by consent that has ended: whoever asked is told here and needs no mail
+        Credential.objects.filter(id=credential.id, version=credential.version).update(untold=False)
+        raise
     with transaction.atomic():
         _remember(credential, outcome, now)
         keys.record("tested", credential, actor, category=outcome.category)

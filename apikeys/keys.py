@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys import keyring, masters, resolution, terms, vault
+from apikeys import grants, keyring, masters, resolution, terms, vault
 from apikeys.models import Credential, OwnerSalt
 from apikeys.terms import Terms
 from apikeys.vault import Context, CredentialUnreadable
@@ -104,11 +104,22 @@ def put(
     secrets: Mapping[str, Secret],
     label: str = "",
     agreed: Terms | None = None,
+    granted: bool = False,
 ) -> Credential:
-    """Store fields that are known to be good as the owner's key, or in the place of the one there is."""
+    """Store fields that are known to be good as the owner's key, or in the place of the one there is; they are
+    tokens if the owner `granted` them. What was granted before is given back."""
     salt = _salt(owner)
     vault.warm_up(str(owner), bytes(salt.salt))
-    credential = _store(actor, owner, salt, provider, label, secrets, agreed or Terms("", None, None))
+    with transaction.atomic():
+        # The salt's row stands for the owner: of two changes at once the second waits here and then sees
+        # the first, also where there was no key to lock before.
+        OwnerSalt.objects.select_for_update().get(owner=salt.owner)
+        present = stored(owner, provider.slug, label)
+        former = grants.of(present) if present else None
+        credential = _store(actor, owner, salt, provider, label, secrets, agreed or Terms("", None, None), present)
+        # Where the provider ends all that the same person granted, the new grant would end with the old one.
+        if former and not (granted and former.whole):
+            grants.end_on_commit([former], actor=actor)
     log.info("Key set: %s", _facts(credential, actor))
     return credential
 
@@ -118,17 +129,17 @@ def _kept(
 ) -> tuple[dict[str, Secret], tuple[str, ...]]:
     """Return the stored secret fields for which nothing is given, and the places that they were sealed for. One
     that does not open is asked for anew."""
-    stored = Credential.objects.filter(**owner.columns, provider=provider.slug, label=label).first()
+    present = stored(owner, provider.slug, label)
     movable = adapters.own_destination(provider)
     wanted = [one.name for one in provider.manifest.fields if one.secret and (one.required or movable)]
     empty = [name for name in wanted if not fields.get(name, "").strip()]
-    if stored is None or not empty:
+    if present is None or not empty:
         return {}, ()
     try:
-        opened = resolution.unseal(resolution.resolved(stored))
+        opened = resolution.unseal(resolution.resolved(present))
     except CredentialUnreadable:
         return {}, ()
-    return {name: opened[name] for name in empty if name in opened}, tuple(stored.destination)
+    return {name: opened[name] for name in empty if name in opened}, tuple(present.destination)
 
 
 @sensitive_variables("fields", "found")
@@ -165,7 +176,6 @@ def _salt(owner: Owner) -> OwnerSalt:
     return salt
 
 
-@transaction.atomic
 def _store(
     actor: User | None,
     owner: Owner,
@@ -174,12 +184,10 @@ def _store(
     label: str,
     secrets: Mapping[str, Secret],
     agreed: Terms,
+    present: Credential | None,
 ) -> Credential:
-    # The salt's row stands for the owner: of two changes at once the second waits here and then sees
-    # the first, also where there was no key to lock before.
-    OwnerSalt.objects.select_for_update().get(owner=salt.owner)
     place: dict[str, Any] = {**owner.columns, "provider": provider.slug, "label": label}
-    credential = Credential.objects.filter(**place).first() or Credential(**place, version=0)
+    credential = present or Credential(**place, version=0)
     credential.version += 1
     credential.salt = salt
     credential.destination = list(adapters.destination(provider, secrets))
@@ -312,11 +320,17 @@ def set_active(*, actor: User | None, credential: Credential, active: bool) -> N
 
 @transaction.atomic
 def remove(*, actor: User | None, credential: Credential) -> None:
-    """Delete a key for good. What it was used for stays in the records."""
+    """Delete a key for good. What it was used for stays in the records. Where a grant may be behind it, oauth.remove
+    is the way."""
     facts, kept = _facts(credential, actor), copy.copy(credential)
     credential.delete()
     record("removed", kept, actor)
     log.info("Key removed: %s", facts)
+
+
+def stored(owner: Owner, slug: str, label: str = "") -> Credential | None:
+    """Return an owner's key for a provider."""
+    return Credential.objects.filter(**owner.columns, provider=slug, label=label).first()
 
 
 def keys_of(user: User) -> QuerySet[Credential]:

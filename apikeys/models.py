@@ -177,6 +177,24 @@ class KeyTestLock(models.Model):
         return "the lock of key tests"
 
 
+class EnvironmentKeyCheck(models.Model):
+    """What came of the last test of a key of the house that comes from the environment; the key itself is in no row."""
+
+    provider = models.CharField(max_length=64, primary_key=True)
+    fingerprint = models.CharField(max_length=52, blank=True, help_text="Of the key that was tested; keyed HMAC.")
+    fingerprint_key_id = models.CharField(max_length=64, blank=True)
+    category = models.CharField(max_length=16)
+    message = models.CharField(max_length=300, blank=True)
+    checked_at = models.DateTimeField()
+    untold = models.BooleanField(default=False, help_text="It was found dead, and nobody is told yet.")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.provider} of the environment, {self.category}"
+
+
 class KeptKey(models.Model):
     """A key of the house as it was before it was replaced by an import, still sealed, so that this can be undone.
 

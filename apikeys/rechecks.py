@@ -9,7 +9,7 @@ from math import ceil
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from apikeys import checks, letters
+from apikeys import checks, environment, grants, letters
 from apikeys.models import Credential
 from digitalme.errors import DigitalMeError
 from providers import registry
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 
 
 def run(*, now: datetime, clock: Callable[[], float] = time.monotonic) -> int:
-    """Test what is due, then tell owners of dead keys; return how many keys were tested. Safe to run twice: each
-    key is taken by one run only."""
+    """Test what is due, stored or of the environment, and tell owners of dead keys; return how many keys were tested.
+    Safe to run twice: each key is taken by one run only."""
     end, tested = clock() + MOST_SECONDS, 0
     for credential in _due(now):
         if clock() >= end:
             break
         tested += _test(credential, now)
     tell()
-    return tested
+    return tested + environment.run(now=now, end=end, clock=clock)
 
 
 def tell() -> int:
@@ -75,7 +75,7 @@ def _tell(credential: Credential) -> bool:
         with transaction.atomic():
             if not Credential.objects.filter(id=credential.id, untold=True).update(untold=False):
                 return False
-            return letters.send("key_rejected", credential)
+            return letters.send("access_ended" if grants.consent_of(credential) else "key_rejected", credential)
     except OSError as problem:  # those of SMTP among them
         log.warning("No mail could be sent about dead key %s: %s", credential.id, type(problem).__name__)
         return False

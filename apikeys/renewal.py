@@ -20,9 +20,9 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys import keys, resolution
+from apikeys import grants, keys, resolution
 from apikeys.models import Consent, Credential
-from apikeys.resolution import ResolvedKey
+from apikeys.resolution import KeySource, ResolvedKey
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action, ActorKind
 from digitalme.errors import DigitalMeError, KeyNotFound, ProviderUnavailable
@@ -33,14 +33,19 @@ from providers.registry import Provider
 from providers.secrets import Secret
 from providers.validation import Category
 
-REFRESH, EXPIRY = "oauth_refresh_token", "oauth_expires_at"
+REFRESH, EXPIRY = grants.REFRESH, grants.EXPIRY
 MARGIN_SECONDS = 60
 # Longer than a request to a provider may take: after it, whoever had the claim is gone.
 CLAIM = timedelta(seconds=30)
 REST = timedelta(seconds=5)
 WAIT_SECONDS, LOOK_SECONDS = 15.0, 0.05
 KEPT_TOKENS = 1_000
-ENDED = "The access that you gave to {name} has ended: it was taken back there, or not used for too long."
+ENDED = "The access to {name} that was given by consent has ended: it was taken back there, or not used for too long."
+_WHAT_NOW = {
+    KeySource.USER: "Connect again at {site}/settings/api/.",
+    KeySource.TEAM: "Whoever looks after your team's keys can connect again at {site}/settings/team/.",
+    KeySource.SYSTEM: "It was this server's own: add a key of yours at {site}/settings/api/.",
+}
 
 Fields = Mapping[str, Secret]
 log = logging.getLogger(__name__)
@@ -143,7 +148,7 @@ def fresh(
     if EXPIRY not in fields:
         return _signed_for(key, provider, fields)
     if REFRESH not in fields or provider.manifest.oauth is None:
-        return _last(provider, fields)
+        return _last(key, provider, fields)
     return _Renewal(key, provider, kind, sleep).run(fields)
 
 
@@ -166,15 +171,15 @@ def _signed_for(key: ResolvedKey, provider: Provider, fields: Fields) -> Fields:
     return {**fields, signer.gives: token.secret}
 
 
-def _last(provider: Provider, fields: Fields) -> Fields:
+def _last(key: ResolvedKey, provider: Provider, fields: Fields) -> Fields:
     """Return a token in its last minute; raise if it is over."""
     if seconds_left(fields) > 0:
         return fields
-    raise KeyNotFound(_ended(provider), reason="consent")
+    raise KeyNotFound(_ended(provider, key), reason="consent")
 
 
-def _ended(provider: Provider) -> str:
-    return f"{ENDED.format(name=provider.name)} Connect again at {settings.SITE_URL}/settings/api/."
+def _ended(provider: Provider, key: ResolvedKey) -> str:
+    return f"{ENDED} {_WHAT_NOW[key.source]}".format(name=provider.name, site=settings.SITE_URL)
 
 
 class _Renewal:
@@ -197,14 +202,14 @@ class _Renewal:
                 return self._renew(fields)
             stored = self._stored()
             if stored is None:
-                return _last(self._provider, fields)
+                return _last(self._key, self._provider, fields)
             if seconds_left(stored) > MARGIN_SECONDS:
                 return stored
             known = self._consents.first()
             if known is None:
-                return _last(self._provider, stored)
+                return _last(self._key, self._provider, stored)
             if known.ended_at:
-                raise KeyNotFound(_ended(self._provider), reason="consent")
+                raise KeyNotFound(_ended(self._provider, self._key), reason="consent")
             if (known.rest_until and known.rest_until > _now()) or time.monotonic() > end:
                 return self._unrenewed(stored)
             self._sleep(LOOK_SECONDS)
@@ -231,7 +236,7 @@ class _Renewal:
             # Somebody may have renewed or replaced it between our look and our claim.
             stored = self._stored()
             if stored is None or REFRESH not in stored:
-                return _last(self._provider, fields)
+                return _last(self._key, self._provider, fields)
             if seconds_left(stored) > MARGIN_SECONDS:
                 return stored
             return self._asked(stored)
@@ -271,7 +276,7 @@ class _Renewal:
         with transaction.atomic():
             self._consents.update(ended_at=_now())
             Credential.objects.filter(id=self._id, version=self._key.version).update(
-                status=Credential.Status.EXPIRED, status_detail=detail
+                status=Credential.Status.EXPIRED, status_detail=detail, untold=True
             )
             trail.record(
                 Action.SYSTEM_KEY_TESTED if self._key.owner == "system" else Action.CREDENTIAL_TESTED,
@@ -282,7 +287,7 @@ class _Renewal:
                 version=self._key.version,
                 category=Category.EXPIRED,
             )
-        raise KeyNotFound(_ended(self._provider), reason="consent")
+        raise KeyNotFound(_ended(self._provider, self._key), reason="consent")
 
     def _failed(self, stored: Fields) -> Fields:
         """Let the provider rest for some seconds before anybody asks again."""

@@ -144,6 +144,8 @@ class Revocation:
     name: str
     token: Literal["access", "refresh"]
     client_auth: Literal["none", "basic"]
+    # Whether it ends all grants of the same person to the app, not the one alone that the token is of.
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)

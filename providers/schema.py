@@ -239,6 +239,11 @@ OAUTH = {
             "name": Key("text", "The parameter or member that takes it.", default="token", pattern=_PARAMETER),
             "token": Key("text", "Which token, if there are both.", default="access", choices=("access", "refresh")),
             "client_auth": Key("text", "How the app proves itself.", default="none", choices=("none", "basic")),
+            "whole": Key(
+                "flag",
+                "Whether it ends everything that the person granted to the app, and not the token's own grant alone.",
+                default=False,
+            ),
         },
     ),
 }

@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from django.utils import timezone
+
+from apikeys import keys, oauth
+from apikeys.models import Credential
+from digitalme.accounts.models import User
+from providers import registry
 from tests.fakes import FakeProvider, Manner, Reply, Seen
 
 APP = {"id": "app-id.0123456789", "secret": "GOCSPX-app-canary-0123456789"}
@@ -140,6 +146,15 @@ class OAuthServer:
             email = "ann@example.com"
             return Reply(200, {"ok": True, "user": {"id": 1}, "id": 1, "login": "ann", "expires_in": 9, "email": email})
         return Reply(401, {"error": {"code": 401, "status": "UNAUTHENTICATED"}, "message": "Bad credentials"})
+
+
+def connected(server: OAuthServer, user: User, owner: keys.Owner | None = None) -> Credential:
+    """Go the whole way of a consent for somebody's own key, or another owner's, and return the key."""
+    provider, notes, now = registry.get(server.slug), dict[str, Any](), timezone.now()
+    scopes = [scope.name for scope in oauth.scopes_of(provider) if scope.chosen]
+    owner = owner or keys.Owner("user", user.pk)
+    back = server.agree(oauth.begin(provider, scopes, user=user, owner=owner, notes=notes, now=now))
+    return oauth.complete(provider, **back, error="", user=user, notes=notes, now=now).credential
 
 
 def _form(seen: Seen) -> dict[str, str]:

@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from apikeys import grants, keys
 from digitalme.accounts import roles, security, sign_ins, tokens
 from digitalme.accounts.models import AccessToken, Invitation, Membership, Team, User
 from digitalme.accounts.permissions import Permission
@@ -27,6 +28,16 @@ from quotas import limits
 
 # Groups follow the code alone; the stock pages of the others print second factors and session keys.
 admin.site.unregister([Group, Authenticator, UserSession])
+
+
+class _TakesAlong(admin.ModelAdmin[Any]):
+    """Whoever may delete one of these deletes with it what is its own, such as keys and tokens, which nobody else may
+    delete singly. The page that asks lists all of it."""
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Ask for no further permission than that for these."""
+        listed, counts, needed, protected = super().get_deleted_objects(objs, request)
+        return listed, counts, needed & {str(self.opts.verbose_name)}, protected
 
 
 class UserForm(forms.ModelForm[User]):
@@ -47,7 +58,7 @@ class UserForm(forms.ModelForm[User]):
 
 
 @admin.register(User)
-class UserAdmin(admin.ModelAdmin[User]):
+class UserAdmin(_TakesAlong):
     """Accounts with role and tier."""
 
     form = UserForm
@@ -222,7 +233,7 @@ class Invitations(admin.TabularInline[Invitation, Team]):
 
 
 @admin.register(Team)
-class TeamAdmin(admin.ModelAdmin[Team]):
+class TeamAdmin(_TakesAlong):
     """Teams and their members."""
 
     list_display = ("name", "slug", "created_at")
@@ -283,7 +294,9 @@ def _remove_factors(factors: Iterable[Any], request: HttpRequest) -> None:
 def _delete(these: Iterable[User] | Iterable[Team], action: Action, request: HttpRequest) -> None:
     for one in list(these):
         place = f"{one._meta.model_name}:{one.pk}"
-        one.delete()
+        held = keys.keys_of(one) if isinstance(one, User) else keys.keys_of_team(one.pk)
+        with grants.given_back(held, actor=_actor(request)):
+            one.delete()
         trail.record(action, target=place, subject=place, actor=_actor(request).pk)
 
 

@@ -229,8 +229,7 @@ class Key(Resource):
     def delete(self, request: Request, provider: str, label: str = "") -> Response:
         """Remove the key; calls that run on it end. One that came by consent is given back to the provider, as far
         as that can be reached."""
-        where = provider_named(provider)
-        oauth.remove(actor=self.user, credential=own_key(self.user, provider, label), provider=where)
+        oauth.remove(actor=self.user, credential=own_key(self.user, provider, label))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -9,14 +9,15 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apikeys import keys, oauth, resolution
+from apikeys import grants, keys, oauth, resolution
 from apikeys.models import Credential
 from apikeys.resolution import KeySource
+from digitalme.accounts import teams
 from digitalme.accounts.models import User
 from digitalme.api.resource import Resource
 from digitalme.errors import NotFound
 from digitalme.statements import ask
-from providers import consent, registry
+from providers import registry
 from providers.registry import Provider
 
 
@@ -94,7 +95,7 @@ class ScopeSerializer(serializers.Serializer[Any]):
 
 
 class ConsentSerializer(serializers.Serializer[Any]):
-    """How the caller can connect a provider by consent (OAuth 2), and how that stands."""
+    """How the caller, or a team of theirs, can connect a provider by consent (OAuth 2), and how that stands."""
 
     available = serializers.BooleanField(help_text="Whether this server is set up for it.")
     url = serializers.CharField(
@@ -108,19 +109,31 @@ class ConsentSerializer(serializers.Serializer[Any]):
     ended_at = serializers.DateTimeField(allow_null=True, help_text="When the provider said that it is over.")
 
 
+class WhoseConsent(serializers.Serializer[Any]):
+    """Whose key it is about."""
+
+    team = serializers.SlugField(required=False, help_text="One of the caller's teams, whose keys they look after.")
+
+
 class ProviderConsent(Resource):
     """The caller's consent at one provider."""
 
-    @extend_schema(operation_id="providers_consent", responses=ConsentSerializer)
+    @extend_schema(operation_id="providers_consent", parameters=[WhoseConsent], responses=ConsentSerializer)
     def get(self, request: Request, provider: str) -> Response:
         """Tell how to connect the provider by consent, and what was granted."""
         where = provider_named(provider)
-        credential = keys.credential_for(self.user, where.slug)
-        granted = oauth.consent_of(credential) if credential else None
-        ready = consent.available(where)
+        given = WhoseConsent(data=request.query_params)
+        given.is_valid(raise_exception=True)
+        owner, page = keys.Owner("user", self.user.pk), f"settings/api/{where.slug}"
+        if slug := given.validated_data.get("team"):
+            place = teams.managed_place_of(self.user, slug)
+            owner, page = keys.Owner("team", place.team_id), f"settings/team/{place.team.slug}/keys/{where.slug}"
+        credential = keys.stored(owner, where.slug)
+        granted = grants.consent_of(credential) if credential else None
+        ready = oauth.connectable(where, owner)
         told = {
             "available": ready,
-            "url": f"{settings.SITE_URL}/settings/api/{where.slug}/connect/" if ready else None,
+            "url": f"{settings.SITE_URL}/{page}/connect/" if ready else None,
             "scopes": oauth.scopes_of(where),
             "connected": granted is not None and granted.ended_at is None,
             "granted": granted.scopes if granted else [],

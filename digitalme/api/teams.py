@@ -9,6 +9,7 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apikeys import grants, keys
 from digitalme.accounts import invitations, teams
 from digitalme.accounts.models import Invitation, Membership
 from digitalme.accounts.teams import Role
@@ -149,7 +150,8 @@ class OneTeam(_TeamResource):
         place = self._place(team)
         given = Dissolution(data=request.query_params)
         given.is_valid(raise_exception=True)
-        teams.dissolve(actor=self.user, team=place.team, confirmed=given.validated_data["confirmed"])
+        with grants.given_back(keys.keys_of_team(place.team_id), actor=self.user):
+            teams.dissolve(actor=self.user, team=place.team, confirmed=given.validated_data["confirmed"])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -18,6 +18,7 @@ class Action(StrEnum):
     CREDENTIAL_TESTED = "credential.tested"
     CREDENTIAL_REJECTED = "credential.rejected"
     CREDENTIAL_UNREADABLE = "credential.unreadable"
+    CREDENTIAL_GRANT_ENDED = "credential.grant_ended"
     SYSTEM_KEY_SET = "system_key.set"
     SYSTEM_KEY_CHANGED = "system_key.changed"
     SYSTEM_KEY_REMOVED = "system_key.removed"
@@ -25,6 +26,7 @@ class Action(StrEnum):
     SYSTEM_KEY_ENABLED = "system_key.enabled"
     SYSTEM_KEY_TESTED = "system_key.tested"
     SYSTEM_KEY_REJECTED = "system_key.rejected"
+    SYSTEM_KEY_GRANT_ENDED = "system_key.grant_ended"
 
     TOKEN_ISSUED = "token.issued"  # noqa: S105 (what happened to one)
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
@@ -200,4 +202,5 @@ ALLOWED: dict[str, Callable[[Any], Any]] = {
     "key_id": _key_id,
     "was_key_id": _key_id,
     "dry_run": _flag,
+    "upstream": _flag,
 }

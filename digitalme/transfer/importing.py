@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys import kept, keys, vault
+from apikeys import kept, keys, oauth, vault
 from apikeys.models import Credential, KeptKey
 from digitalme.accounts.models import User
 from digitalme.audit import log as trail
@@ -193,7 +193,7 @@ class _KeyStep:
         if self.entry["kept"] is None:
             present = kept.key_of_house(self.entry["provider"])
             if present:
-                keys.remove(actor=actor, credential=present)
+                oauth.remove_on_commit(actor=actor, credential=present)
             return Note(self.name, "nothing, as before", "changed" if present else "unchanged")
         former = KeptKey.objects.filter(id=self.entry["kept"]).select_related("salt").first()
         if former is None:

@@ -20,6 +20,7 @@ _WORDS: dict[Action | None, tuple[str, str]] = {
     Action.CREDENTIAL_TESTED: (_KEY, "{provider} key tested"),
     Action.CREDENTIAL_REJECTED: (_WARNING, "{provider} no longer accepts the key: make a new one"),
     Action.CREDENTIAL_UNREADABLE: (_WARNING, "{provider} key could not be read: enter it again"),
+    Action.CREDENTIAL_GRANT_ENDED: (_KEY, "Access to {provider} by consent given back"),
     Action.SYSTEM_KEY_SET: (_KEY, "{provider} key of the house saved"),
     Action.SYSTEM_KEY_REMOVED: (_KEY, "{provider} key of the house removed"),
     Action.TOKEN_ISSUED: ("ticket", "Access token made"),

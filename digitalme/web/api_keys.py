@@ -147,7 +147,7 @@ def remove(request: SignedInRequest, slug: str) -> HttpResponse:
     credential = keys.key_of(request.user, provider.slug, label_of(request))
     if request.method != "POST":
         return answer(request, provider, removing=True)
-    ended = oauth.remove(actor=request.user, credential=credential, provider=provider)
+    ended = oauth.remove(actor=request.user, credential=credential)
     result = provider_cards.removed(provider, f" '{credential.label}'" if credential.label else "", ended)
     return done(request, provider, result, everything=provider.manifest.several)
 

@@ -97,7 +97,7 @@ class Card:
     @property
     def connectable(self) -> bool:
         """Whether the provider can be connected by consent here."""
-        return not self.several and consent.available(self.provider)
+        return consent.available(self.provider) and not self.several
 
     @property
     def query(self) -> str:
@@ -147,7 +147,7 @@ def cards_of(user: User, *, now: datetime, only: str | None = None) -> list[Card
     for one in keys.keys_of(user):
         own.setdefault(one.provider, []).append(one)
     programs = _programs(user, [one for several in own.values() for one in several])
-    consents = oauth.consents_of(user)
+    consents = oauth.consents_of(keys.keys_of(user))
     resolved = ask(resolution.resolve([(user.pk, slug) for slug in slugs]))
     sources = {slug: str(key.source) for (_, slug), key in resolved.items()}
     spent = spending.by_provider(user, days=SPARK_DAYS, now=now)
@@ -236,14 +236,15 @@ def _standing(provider: Provider, credential: Credential | None, source: str) ->
     return Chip("No key", "plain"), "No key yet"
 
 
-def removed(provider: Provider, named: str, ended: bool | None) -> Result:
+def removed(provider: Provider, named: str, ended: bool | None, *, whose: str = "Your") -> Result:
     """Tell that a key is removed, and whether the provider ended the access behind it."""
+    heading = f"{whose} {provider.name} key{named} is removed."
     told = {
-        None: Result("ok", f"Your {provider.name} key{named} is removed.", ""),
-        True: Result("ok", f"Your {provider.name} key{named} is removed.", f"{provider.name} ended its access."),
+        None: Result("ok", heading, ""),
+        True: Result("ok", heading, f"{provider.name} ended its access."),
         False: Result(
             "warn",
-            f"Your {provider.name} key{named} is removed.",
+            heading,
             f"{provider.name} could not be told to end the access: take it back in your account there.",
         ),
     }

@@ -11,8 +11,8 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from apikeys import keys
-from apikeys.models import Credential
+from apikeys import grants, keys, oauth
+from apikeys.models import Consent, Credential
 from digitalme.accounts import invitations, security, teams
 from digitalme.accounts.models import Membership
 from digitalme.accounts.teams import MANAGERS, Role
@@ -57,6 +57,8 @@ class SharedKey:
     provider: Provider
     credential: Credential
     chip: Chip
+    connectable: bool = False
+    consent: Consent | None = None
 
     @property
     def query(self) -> str:
@@ -125,7 +127,8 @@ def dissolve(request: SignedInRequest, team: str) -> HttpResponse:
     place = teams.place_of(request.user, team)
     security.require_confirmation(request)
     try:
-        teams.dissolve(actor=request.user, team=place.team, confirmed=request.POST.get("confirmed", ""))
+        with grants.given_back(keys.keys_of_team(place.team_id), actor=request.user):
+            teams.dissolve(actor=request.user, team=place.team, confirmed=request.POST.get("confirmed", ""))
     except InvalidRequest as problem:
         return one(request, place, ask="dissolve", problem=problem.message)
     messages.success(request, f"The team “{place.team.name}” is dissolved.")
@@ -221,7 +224,7 @@ def one(request: SignedInRequest, place: Membership, *, ask: str = "", **more: A
     """Answer with a team's page."""
     team, now = place.team, timezone.now()
     manages = place.role in MANAGERS
-    shared = [shared_key(one) for one in keys.keys_of_team(team.pk) if _known(one.provider)]
+    shared = _shared(place)
     taken = {one.provider.slug for one in shared}
     context = {
         "team": team,
@@ -234,6 +237,7 @@ def one(request: SignedInRequest, place: Membership, *, ask: str = "", **more: A
         "addable": [
             one for one in registry.all_providers() if one.needs_key and (one.slug not in taken or one.manifest.several)
         ],
+        "connectable": {one.slug for one in registry.all_providers() if oauth.connectable(one, _owner(place))},
         "inviting": InviteForm(role=place.role),
         "naming": NameForm(initial={"name": team.name}),
         "ask": ask or request.GET.get("ask", ""),
@@ -246,10 +250,20 @@ def one(request: SignedInRequest, place: Membership, *, ask: str = "", **more: A
     return page(cast("Any", request), ONE, context, fragment="team", status=422 if wrong else 200)
 
 
-def shared_key(credential: Credential) -> SharedKey:
-    """Return a team's key with the word that says how it stands."""
-    provider = registry.get(credential.provider)
-    return SharedKey(provider, credential, provider_cards.own_chip(provider, credential))
+def _owner(place: Membership) -> keys.Owner:
+    return keys.Owner("team", place.team_id)
+
+
+def _shared(place: Membership) -> list[SharedKey]:
+    """Return a team's keys, each with the word that says how it stands."""
+    held = [one for one in keys.keys_of_team(place.team_id) if _known(one.provider)]
+    consents = oauth.consents_of(keys.keys_of_team(place.team_id)) if held else {}
+    found = []
+    for one in held:
+        provider = registry.get(one.provider)
+        chip, connectable = provider_cards.own_chip(provider, one), oauth.connectable(provider, _owner(place))
+        found.append(SharedKey(provider, one, chip, connectable, consents.get(one.pk)))
+    return found
 
 
 def _known(slug: str) -> bool:

@@ -8,12 +8,12 @@ from django.shortcuts import redirect
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST
 
-from apikeys import keys
+from apikeys import keys, oauth
 from apikeys.models import Credential
 from digitalme.accounts import teams
 from digitalme.accounts.models import Membership
 from digitalme.errors import InvalidKeyFormat, InvalidRequest, KeyNotFound
-from digitalme.web import api_keys, team
+from digitalme.web import api_keys, provider_cards, team
 from digitalme.web.access import SignedInRequest, signed_in
 from digitalme.web.api_keys import KeyForm
 from providers import registry
@@ -86,8 +86,11 @@ def test(request: SignedInRequest, team_slug: str, provider_slug: str) -> HttpRe
 def remove(request: SignedInRequest, team_slug: str, provider_slug: str) -> HttpResponse:
     """Remove a key of the team; the page asked before."""
     place, provider = teams.managed_place_of(request.user, team_slug), registry.get(provider_slug)
-    keys.remove(actor=request.user, credential=key_of_team(place, provider, api_keys.label_of(request)))
-    return team.back(request, team_slug, f"The team's {provider.name} key is removed. Calls that run on it end.")
+    credential = key_of_team(place, provider, api_keys.label_of(request))
+    ended = oauth.remove(actor=request.user, credential=credential)
+    result = provider_cards.removed(provider, "", ended, whose="The team's")
+    messages.add_message(request, _TONES.get(result.tone, messages.INFO), result.sentence)
+    return redirect("settings_team_one", team=place.team.slug)
 
 
 def _tested(request: SignedInRequest, place: Membership, credential: Credential, *, saved: bool) -> HttpResponse:

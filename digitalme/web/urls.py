@@ -56,6 +56,16 @@ urlpatterns = [
     ),
     path("settings/usage/raises/", usage.ask_for_more, name="settings_raises"),
     path("settings/usage/raises/<uuid:raise_id>/withdraw/", usage.withdraw_raise, name="settings_raise_withdraw"),
+    path(
+        "settings/team/<slug:team_slug>/keys/<slug:provider_slug>/connect/",
+        connections.ask_for_team,
+        name="settings_team_key_connect",
+    ),
+    path(
+        "settings/team/<slug:team_slug>/keys/<slug:provider_slug>/connection/",
+        connections.show_for_team,
+        name="settings_team_key_connection",
+    ),
     path("settings/usage/", usage.show, name="settings_usage"),
     path("settings/security/", security.show, name="settings_security"),
     path("settings/security/tokens/", security.make_token, name="settings_tokens"),

@@ -8,19 +8,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core import mail
 from django.db import connection, transaction
 from django.utils import timezone
 
-from apikeys import checks, keys, oauth, renewal, resealing, resolution
+from apikeys import checks, keys, rechecks, renewal, resealing, resolution
 from apikeys.models import Consent, Credential
 from apikeys.resolution import ResolvedKey
-from digitalme.accounts.models import User
+from digitalme.accounts import roles
+from digitalme.accounts.models import Team, User
 from digitalme.audit.models import AuditEvent
 from digitalme.errors import KeyNotFound, ProviderUnavailable
 from providers import registry
 from providers.secrets import Secret
 from tests.fakes import Reply
-from tests.oauth_server import OAuthServer, playing
+from tests.oauth_server import OAuthServer, connected, playing
 from tests.providers.test_google import account
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,11 +49,15 @@ def google(settings: Any) -> Iterator[OAuthServer]:
         yield one
 
 
+@pytest.fixture
+def github(settings: Any) -> Iterator[OAuthServer]:
+    with playing("github", settings) as one:
+        one.lifetime = 30
+        yield one
+
+
 def connect(user: User, server: OAuthServer) -> Credential:
-    provider, notes, now = registry.get(server.slug), dict[str, Any](), timezone.now()
-    scopes = [scope.name for scope in oauth.scopes_of(provider) if scope.chosen]
-    back = server.agree(oauth.begin(provider, scopes, user=user, notes=notes, now=now))
-    return oauth.complete(provider, **back, error="", user=user, notes=notes, now=now).credential
+    return connected(server, user)
 
 
 def resolved(credential: Credential) -> ResolvedKey:
@@ -168,6 +174,38 @@ def test_an_access_that_was_taken_back_is_told_once_and_asked_for_no_more(alice:
     event = AuditEvent.objects.order_by("sequence").last()
     assert event is not None
     assert (event.action, event.facts["category"]) == ("credential.tested", "expired")
+    for _ in range(2):
+        rechecks.run(now=timezone.now())
+    (letter,) = mail.outbox
+    assert letter.to == [alice.email]
+    assert letter.subject == f"Your access to {registry.get(server.slug).name} has ended"
+    assert "http://127.0.0.1:8000/settings/api/" in letter.body
+    assert "canary" not in letter.body
+
+
+@pytest.mark.parametrize("whose", ["team", "house"])
+def test_those_who_look_after_a_shared_access_are_told_that_it_has_ended(
+    whose: str, alice: User, bob: User, team: Team, github: OAuthServer
+) -> None:
+    roles.assign(bob, roles.Role.SUPER_ADMIN)
+    actor, owner = (alice, keys.Owner("team", team.pk)) if whose == "team" else (bob, keys.SYSTEM)
+    credential = connected(github, actor, owner)
+    github.revoked = True
+    with pytest.raises(KeyNotFound, match="can connect again at" if whose == "team" else "add a key of yours"):
+        renewed(credential)
+    rechecks.tell()
+    (letter,) = mail.outbox
+    assert letter.to == [actor.email]
+    assert ("/settings/team/" if whose == "team" else "/admin/apikeys/credential/") in letter.body
+
+
+def test_one_who_sees_it_in_a_test_gets_no_mail(alice: User, google: OAuthServer) -> None:
+    credential = connect(alice, google)
+    google.revoked = True
+    with pytest.raises(KeyNotFound):
+        checks.test_credential(resolved_row(credential), actor=alice)
+    assert rechecks.tell() == 0
+    assert mail.outbox == []
 
 
 def test_a_new_consent_after_that_serves_again(alice: User, google: OAuthServer) -> None:

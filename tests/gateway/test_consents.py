@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 import requests
-from django.utils import timezone
 
-from apikeys import keys, oauth, renewal
+from apikeys import keys, renewal
 from apikeys.models import Credential
 from digitalme.accounts.models import User
 from providers import registry
 from tests.fakes import Reply, Seen
 from tests.gateway.conftest import Person, WebProcess
-from tests.oauth_server import APP, OAuthServer, playing
+from tests.oauth_server import APP, OAuthServer, connected, playing
 from tests.providers.test_google import TOKEN, account
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,9 +44,7 @@ def gateway(google: OAuthServer, start_web: Any) -> WebProcess:
 
 
 def connect(user: User, google: OAuthServer) -> None:
-    provider, notes, now = registry.get("google"), dict[str, Any](), timezone.now()
-    back = google.agree(oauth.begin(provider, ["openid"], user=user, notes=notes, now=now))
-    oauth.complete(provider, **back, error="", user=user, notes=notes, now=now)
+    connected(google, user)
 
 
 def files(gateway: WebProcess, person: Person) -> requests.Response:

@@ -214,7 +214,9 @@ def test_a_stranger_brings_nothing_back(client: Client, google: OAuthServer) -> 
 def test_after_ten_minutes_it_has_to_begin_again(alice: User, google: OAuthServer) -> None:
     notes: dict[str, Any] = {}
     provider, now = registry.get("google"), timezone.now()
-    back = google.agree(oauth.begin(provider, ["openid"], user=alice, notes=notes, now=now))
+    back = google.agree(
+        oauth.begin(provider, ["openid"], user=alice, owner=keys.Owner("user", alice.pk), notes=notes, now=now)
+    )
     with pytest.raises(InvalidRequest) as caught:
         oauth.complete(provider, **back, error="", user=alice, notes=notes, now=now + timedelta(minutes=10))
     assert caught.value.data["reason"] == "expired"

@@ -50,6 +50,7 @@ POSTABLE = POST_ONLY | {
     "settings_token_revoke",
     "settings_team",
     "settings_team_key",
+    "settings_team_key_connect",
     "settings_team_invitation",
 }
 ACCOUNT_PAGES = [
