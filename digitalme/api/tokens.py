@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from digitalme.accounts import tokens
 from digitalme.accounts.models import AccessToken
 from digitalme.accounts.tokens import Identity
+from digitalme.api.caps import check_uncapped
 from digitalme.api.resource import Resource
 
 MAX_LIFETIME_DAYS = 3650
@@ -72,6 +73,7 @@ class Tokens(Resource):
         given.is_valid(raise_exception=True)
         if isinstance(request.auth, Identity):
             _check_narrower(request.auth, given.validated_data)
+            check_uncapped(request)
         made, secret = tokens.issue(user=self.user, actor=self.user, **given.validated_data)
         return Response(TokenSerializer(made).data | {"token": secret}, status=status.HTTP_201_CREATED)
 

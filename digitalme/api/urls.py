@@ -2,7 +2,21 @@
 
 from django.urls import path, re_path
 
-from digitalme.api import audit, docs, keys, me, providers, quotas, raises, records, resource, teams, tokens, usage
+from digitalme.api import (
+    audit,
+    caps,
+    docs,
+    keys,
+    me,
+    providers,
+    quotas,
+    raises,
+    records,
+    resource,
+    teams,
+    tokens,
+    usage,
+)
 
 urlpatterns = [
     path("keys/", keys.Keys.as_view(), name="api_keys"),
@@ -13,6 +27,8 @@ urlpatterns = [
     path("providers/", providers.Providers.as_view(), name="api_providers"),
     path("providers/<slug:provider>/consent/", providers.ProviderConsent.as_view(), name="api_provider_consent"),
     path("quotas/", quotas.Quotas.as_view(), name="api_quotas"),
+    path("quotas/budgets/", caps.Budgets.as_view(), name="api_budgets"),
+    path("quotas/budgets/<int:limit_id>/", caps.Budget.as_view(), name="api_budget"),
     path("quotas/raises/", raises.Raises.as_view(), name="api_raises"),
     path("quotas/raises/<uuid:raise_id>/", raises.OneRaise.as_view(), name="api_raise"),
     path("usage/summary/", usage.Summary.as_view(), name="api_usage_summary"),
@@ -21,6 +37,8 @@ urlpatterns = [
     path("usage/records/<uuid:request_id>/", records.Record.as_view(), name="api_usage_record"),
     path("tokens/", tokens.Tokens.as_view(), name="api_tokens"),
     path("tokens/<uuid:token_id>/", tokens.Token.as_view(), name="api_token"),
+    path("tokens/<uuid:token_id>/caps/", caps.TokenCaps.as_view(), name="api_token_caps"),
+    path("tokens/<uuid:token_id>/caps/<int:limit_id>/", caps.TokenCap.as_view(), name="api_token_cap"),
     path("teams/", teams.Teams.as_view(), name="api_teams"),
     path("teams/<slug:team>/", teams.OneTeam.as_view(), name="api_team"),
     path("teams/<slug:team>/members/", teams.Members.as_view(), name="api_team_members"),

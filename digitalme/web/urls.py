@@ -54,6 +54,8 @@ urlpatterns = [
         team_keys.remove,
         name="settings_team_key_remove",
     ),
+    path("settings/usage/budgets/", usage.set_budget, name="settings_budgets"),
+    path("settings/usage/budgets/<int:limit_id>/remove/", usage.remove_budget, name="settings_budget_remove"),
     path("settings/usage/raises/", usage.ask_for_more, name="settings_raises"),
     path("settings/usage/raises/<uuid:raise_id>/withdraw/", usage.withdraw_raise, name="settings_raise_withdraw"),
     path(

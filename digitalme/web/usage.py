@@ -4,13 +4,13 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from digitalme.errors import InvalidRequest, QuotaExceeded
-from digitalme.web import charts, quota_bars, raises, spending
+from digitalme.web import budgets, charts, quota_bars, raises, spending
 from digitalme.web.access import SignedInRequest, page, signed_in
 from quotas import raises as asking
 from usage import analytics
@@ -28,8 +28,9 @@ def show(request: SignedInRequest) -> HttpResponse:
     return answer(request)
 
 
-def answer(request: SignedInRequest, form: Any = None) -> HttpResponse:
-    """Answer with the page, with `form` in the place of an empty one that asks for more."""
+def answer(request: SignedInRequest, form: Any = None, budget_form: Any = None) -> HttpResponse:
+    """Answer with the page, with `form` in the place of an empty one that asks for more, or `budget_form` in that of
+    an empty one that sets a budget."""
     user, now = request.user, timezone.now()
     bars = quota_bars.bars_of(user, now=now)
     spent = spending.by_provider(user, days=DAYS, now=now)
@@ -37,6 +38,7 @@ def answer(request: SignedInRequest, form: Any = None) -> HttpResponse:
         "today": analytics.today(user, now),
         "bars": bars,
         **raises.context_of(user, bars, form),
+        **budgets.context_of(user, budget_form),
         "spent": spent,
         "wide": charts.stacked_bars(spent.days, spent.series, width=760, height=240),
         "narrow": charts.stacked_bars(
@@ -45,7 +47,12 @@ def answer(request: SignedInRequest, form: Any = None) -> HttpResponse:
         "calls": UsageRecord.objects.filter(user_id=user.pk).order_by("-timestamp")[:LATEST_CALLS],
         "names": spent.names,
     }
-    return page(request, "settings/usage.html", context, status=422 if form and form.errors else 200)
+    return page(
+        request,
+        "settings/usage.html",
+        context,
+        status=422 if any(one and one.errors for one in (form, budget_form)) else 200,
+    )
 
 
 @require_POST
@@ -83,4 +90,30 @@ def withdraw_raise(request: SignedInRequest, raise_id: UUID) -> HttpResponse:
     """Take a request back."""
     asking.withdraw(actor=request.user, raise_id=raise_id)
     messages.success(request, "Your request is withdrawn.")
+    return redirect("settings_usage")
+
+
+@require_POST
+@signed_in
+def set_budget(request: SignedInRequest) -> HttpResponse:
+    """Set a budget on own keys, or a cap of a token."""
+    form = budgets.BudgetForm(request.POST, user=request.user)
+    if form.is_valid():
+        try:
+            form.put(request.user)
+        except InvalidRequest as problem:
+            form.add_error(None, problem.message)
+        else:
+            messages.success(request, "It is set, and holds from the next call on.")
+            return redirect("settings_usage")
+    return answer(request, budget_form=form)
+
+
+@require_POST
+@signed_in
+def remove_budget(request: SignedInRequest, limit_id: int) -> HttpResponse:
+    """Remove a budget or a cap."""
+    if not budgets.remove(request.user, limit_id):
+        raise Http404
+    messages.success(request, "It is removed.")
     return redirect("settings_usage")

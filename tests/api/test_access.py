@@ -18,7 +18,7 @@ from digitalme.accounts.models import AccessToken, Invitation, Membership, Team,
 from digitalme.accounts.roles import Role
 from digitalme.api import urls
 from providers.registry import Provider
-from quotas.models import Raise
+from quotas.models import Limit, Raise
 from tests.api.conftest import by_token, record_of, set_key
 from usage.models import UsageRecord
 
@@ -50,6 +50,8 @@ MATRIX = {
     "api_providers": Entry("own"),
     "api_provider_consent": Entry("own"),
     "api_quotas": Entry("own"),
+    "api_budgets": Entry("own", bodies={"post": {"type": "daily"}}),
+    "api_budget": Entry("object", reads=False, bodies={"delete": {}}),
     "api_raises": Entry("own", bodies={"post": {"type": "daily"}}),
     "api_raise": Entry("object", reads=False, bodies={"delete": {}}),
     "api_usage_summary": Entry("own"),
@@ -58,6 +60,8 @@ MATRIX = {
     "api_usage_record": Entry("object"),
     "api_tokens": Entry("own", bodies={"post": {"name": ""}}),
     "api_token": Entry("object", bodies={"delete": {}}),
+    "api_token_caps": Entry("object", bodies={"post": {"type": "daily", "requests": 5}}),
+    "api_token_cap": Entry("object", reads=False, bodies={"delete": {}}),
     "api_teams": Entry("own", bodies={"post": {"name": ""}}),
     "api_team": Entry("object", bodies={"patch": {"name": "x"}, "delete": {}}),
     "api_team_members": Entry("object"),
@@ -77,6 +81,7 @@ INVALID = {
     ("api_tokens", "post"): 400,
     ("api_teams", "post"): 400,
     ("api_raises", "post"): 400,
+    ("api_budgets", "post"): 400,
     ("api_me", "patch"): 400,
 }
 CASES = [(name, method) for name, entry in MATRIX.items() for method in entry.methods]
@@ -104,6 +109,10 @@ def paths(alice: User, notes: Provider) -> dict[str, str]:
     named |= {"api_team_invitations": f"teams/{own.slug}/invitations/"}
     named |= {"api_team_invitation": f"teams/{own.slug}/invitations/{asked.pk}/"}
     named |= {"api_invitation": f"invitations/{invitations.link_token(asked)}/"}
+    budget = Limit.objects.create(user=alice, type="daily_budget", binds="own", requests=5)
+    cap = Limit.objects.create(token=token, type="daily", binds="all", requests=5)
+    named |= {"api_budget": f"quotas/budgets/{budget.pk}/", "api_token_caps": f"tokens/{token.pk}/caps/"}
+    named |= {"api_token_cap": f"tokens/{token.pk}/caps/{cap.pk}/"}
     asked_for = Raise.objects.create(user=alice, type="daily", why=MARK)
     named |= {"api_raise": f"quotas/raises/{asked_for.pk}/"}
     named |= {"api_provider_consent": "providers/google/consent/"}

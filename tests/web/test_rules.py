@@ -28,6 +28,8 @@ POST_ONLY = {
     "start_token",
     "settings_api_test",
     "settings_tokens",
+    "settings_budgets",
+    "settings_budget_remove",
     "settings_raises",
     "settings_raise_withdraw",
     "settings_team_rename",
@@ -67,7 +69,7 @@ ENTRANCES = ["account_login", "account_signup", "account_reset_password", "accou
 def path_of(route: URLPattern, token: Any = TOKEN) -> str:
     """The route's path with an argument for each of its parameters."""
     values = {"slug": "openai", "token_id": token, "team": "alices", "team_slug": "alices", "provider_slug": "openai"}
-    values |= {"user_id": TOKEN, "invitation_id": TOKEN, "raise_id": TOKEN, "token": "odd"}
+    values |= {"user_id": TOKEN, "invitation_id": TOKEN, "raise_id": TOKEN, "limit_id": 1, "token": "odd"}
     return reverse(str(route.name), kwargs={name: values[name] for name in route.pattern.converters})
 
 

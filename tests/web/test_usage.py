@@ -68,4 +68,4 @@ def test_the_number_of_queries_does_not_grow_with_calls(alice_client: Client, al
     few = queries_of(alice_client, PAGE)
     for _ in range(30):
         add_call(alice)
-    assert queries_of(alice_client, PAGE) == few <= 17
+    assert queries_of(alice_client, PAGE) == few <= 19
