@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.core.management.commands import flush
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
@@ -45,7 +45,20 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
         statements = statements_of(self, style, [name for name in tables if name not in OF_THE_CODE], **options)
         return [*triggers.removal(connection.vendor), *statements, *triggers.creation(connection.vendor)]
 
+    execute = operations.execute_sql_flush
+
+    def patiently(self: Any, statements: list[str]) -> None:
+        for attempt in range(5):
+            try:
+                execute(self, statements)
+                return
+            except OperationalError:
+                # A web process that is at work on the same tables may have to go first.
+                if attempt == 4:
+                    raise
+
     operations.sql_flush = emptying
+    operations.execute_sql_flush = patiently
     # Most of the time that a test needs would go into making the same permissions and groups once more.
     flush.emit_post_migrate_signal = _refill  # type: ignore[attr-defined]
     yield

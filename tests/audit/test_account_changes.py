@@ -127,6 +127,7 @@ def test_what_an_admin_changes_is_written_down_with_both_names(
 def test_teams_are_written_down(staff: Callable[[Role], tuple[User, Client]], alice: User) -> None:  # noqa: F811
     _, browser = staff(Role.SUPER_ADMIN)
     inline = {"membership_set-INITIAL_FORMS": "0", "membership_set-MIN_NUM_FORMS": "0"}
+    inline |= {"invitations-INITIAL_FORMS": "0", "invitations-TOTAL_FORMS": "0"}
     member = {"membership_set-0-user": str(alice.pk), "membership_set-0-role": "owner"}
     form = {"slug": "new", "name": "New", "membership_set-TOTAL_FORMS": "1", **inline, **member}
     assert browser.post("/admin/accounts/team/add/", form).status_code == 302
