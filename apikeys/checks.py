@@ -105,16 +105,15 @@ def _ask(provider: Provider, credential: Credential, attempt: KeyTest | None = N
 
 @sensitive_variables("fields")
 def _opened(provider: Provider, credential: Credential) -> Mapping[str, Secret]:
-    """Return the fields to ask with: of a consent with a fresh token. A key that signs for its tokens stays as it
-    is: then to get one is the test itself."""
+    """Return the fields to ask with: of a consent with a fresh token. A key with which tokens are fetched
+    stays as it is: then to get one is the test itself."""
     key = resolution.resolved(credential)
     try:
         fields = resolution.unseal(key)
     except CredentialUnreadable:
         unreadable.report(key)
         raise
-    signer = provider.manifest.signer
-    if signer is not None and signer.name in fields:
+    if provider.manifest.signer_of(fields):
         return fields
     return renewal.usable(renewal.fresh(key, fields))
 

@@ -74,8 +74,8 @@ def ready(key: ResolvedKey, manifest: Manifest, fields: Fields) -> Fields | None
     """
     if EXPIRY in fields:
         return fields if seconds_left(fields) > MARGIN_SECONDS else None
-    signer = manifest.signer
-    if signer is None or signer.name not in fields or signer.gives in fields:
+    signer = manifest.signer_of(fields)
+    if signer is None:
         return fields
     token = _signed.get((key.credential_id, key.version)) if key.credential_id else None
     if token is None or token.until - time.time() <= MARGIN_SECONDS:
@@ -146,21 +146,23 @@ def fresh(
     if at_hand is not None:
         return at_hand
     if EXPIRY not in fields:
-        return _signed_for(key, provider, fields)
+        return _signed_for(key, provider, fields, kind)
     if REFRESH not in fields or provider.manifest.oauth is None:
         return _last(key, provider, fields)
     return _Renewal(key, provider, kind, sleep).run(fields)
 
 
-def _signed_for(key: ResolvedKey, provider: Provider, fields: Fields) -> Fields:
-    signer = provider.manifest.signer
+def _signed_for(key: ResolvedKey, provider: Provider, fields: Fields, kind: ActorKind | None) -> Fields:
+    signer = provider.manifest.signer_of(fields)
     if signer is None:
         raise ValueError("Nothing signs here.")
     try:
-        token = google.fetch_token(provider, fields, fields[signer.name])
+        token = google.token_of(provider, signer, fields)
     except google.Refused as refused:
+        if refused.renewing and refused.code == "invalid_grant" and key.credential_id:
+            _reject(key, key.credential_id, google.REFRESH_OVER.format(name=provider.name), kind)
         raise KeyNotFound(
-            f"{provider.name} gives no access to this service account ({refused.code}). Test it at "
+            f"{provider.name} gives no access to what is entered as {signer.label} ({refused.code}). Test it at "
             f"{settings.SITE_URL}/settings/api/, and replace it if need be.",
             reason="consent",
         ) from None
@@ -169,6 +171,23 @@ def _signed_for(key: ResolvedKey, provider: Provider, fields: Fields) -> Fields:
         if len(_signed) > KEPT_TOKENS:
             _signed.popitem(last=False)
     return {**fields, signer.gives: token.secret}
+
+
+def _reject(key: ResolvedKey, id: UUID, detail: str, kind: ActorKind | None) -> None:
+    """Note that the provider ended what a key renews its tokens with; its owner is told once."""
+    alive = Credential.objects.filter(id=id, version=key.version)
+    alive = alive.exclude(status__in=(Credential.Status.EXPIRED, Credential.Status.INVALID))
+    with transaction.atomic():
+        if alive.update(status=Credential.Status.EXPIRED, status_detail=detail[:200], untold=True):
+            trail.record(
+                Action.SYSTEM_KEY_REJECTED if key.owner == "system" else Action.CREDENTIAL_REJECTED,
+                target=f"credential:{id}",
+                subject=key.owner,
+                kind=kind,
+                provider=key.provider,
+                version=key.version,
+                category=Category.EXPIRED,
+            )
 
 
 def _last(key: ResolvedKey, provider: Provider, fields: Fields) -> Fields:

@@ -77,11 +77,13 @@ class Agreement:
     def _kind(self, path: shape.Path, one: Mapping[str, Any]) -> None:
         signs = one["kind"] != "key"
         if signs != bool(one["gives"]) or one["gives"] == one["name"]:
-            self.refuse((*path, "gives"), "must name another field if and only if the kind is a service account.")
+            self.refuse((*path, "gives"), "must name another field if and only if the kind is not 'key'.")
         if one["gives"] and one["gives"] not in self.fields:
             self.refuse((*path, "gives"), "must name one of the fields.")
         if signs and not one["secret"]:
-            self.refuse((*path, "secret"), "must be true for a service account.")
+            self.refuse((*path, "secret"), "must be true for this kind.")
+        if one["kind"] == "google_refresh_token" and not {"client_id", "client_secret"} <= self.fields:
+            self.refuse((*path, "kind"), "needs fields named client_id and client_secret beside it.")
 
     def _host(self, path: shape.Path, one: Mapping[str, Any]) -> None:
         wild = "*" in one["prefix"] or "*" in one["base_url"]

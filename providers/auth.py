@@ -195,6 +195,19 @@ def check_format(field: Field, value: str) -> None:
         raise InvalidKeyFormat(f"This is not a valid {field.label}{example}. {field.help}".rstrip(), field=field.name)
 
 
+def _check_client(manifest: Manifest, fields: Mapping[str, Secret]) -> None:
+    """Refuse a refresh token without the client that it was given to, and a client's secret without one."""
+    renewing = next((one for one in manifest.signers if one.kind == "google_refresh_token"), None)
+    if renewing is None:
+        return
+    wanted = (google.CLIENT_ID, google.CLIENT_SECRET) if renewing.name in fields else ()
+    needed = wanted or ((renewing.name,) if google.CLIENT_SECRET in fields else ())
+    for name in needed:
+        if name not in fields:
+            label = next(one.label for one in manifest.fields if one.name == name)
+            raise InvalidKeyFormat(f"The {label} is missing. It goes with what else you entered.", field=name)
+
+
 def check_fields(manifest: Manifest, fields: Mapping[str, Secret]) -> None:
     """Raise InvalidKeyFormat, without a value, unless every field that the provider needs is there, each looks
     right, and one of the ways to use them fits."""
@@ -203,6 +216,7 @@ def check_fields(manifest: Manifest, fields: Mapping[str, Secret]) -> None:
             check_format(field, fields[field.name].reveal())
         elif field.required:
             raise InvalidKeyFormat(f"The {field.label} is missing.", field=field.name)
+    _check_client(manifest, fields)
     given = fields.keys() | {field.gives for field in manifest.fields if field.name in fields}
     if (
         manifest.fields

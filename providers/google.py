@@ -1,4 +1,5 @@
-"""Google's service accounts: a file that signs for access tokens, which are fetched from one fixed place.
+"""Google's access tokens, fetched from one fixed place: a service account's file signs for them, a refresh token of
+somebody's own client is exchanged for them.
 
 The file names the place itself (`token_uri`, `universe_domain`). Neither is read, nor even kept: whoever pastes a
 file that somebody else made must not have this server sign for that one's server.
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from digitalme.errors import InvalidKeyFormat, ProviderUnavailable
 from providers import outbound
+from providers.manifest import Field
 from providers.registry import Provider
 from providers.secrets import Secret
 
@@ -27,6 +29,12 @@ TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address)
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 DEFAULT_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 SCOPES, SUBJECT = "scopes", "subject"
+CLIENT_ID, CLIENT_SECRET = "client_id", "client_secret"
+REFRESH_OVER = (
+    "{name} takes this refresh token no more: it was revoked or not used for six months, or its app is still in "
+    "testing, where it ends after seven days. Get a new one."
+)
+CLIENT_UNKNOWN = "{name} refuses the client: its id or secret is wrong, or the refresh token was given to another one."
 ASSERTION_SECONDS = 3600
 MIN_KEY_BITS = 2048
 _KEPT = ("private_key", "private_key_id", "client_email")
@@ -42,11 +50,12 @@ class Token:
 
 
 class Refused(Exception):
-    """Google gives no token for this account; `code` is its word for why, such as invalid_grant."""
+    """Google gives no token; `code` is its word for why, such as invalid_grant, and `renewing` tells that it was asked
+    with a refresh token."""
 
-    def __init__(self, code: str, status: int) -> None:
+    def __init__(self, code: str, status: int, *, renewing: bool = False) -> None:
         super().__init__(code)
-        self.code, self.status = code, status
+        self.code, self.status, self.renewing = code, status, renewing
 
 
 def compact(text: str) -> str:
@@ -71,6 +80,30 @@ def compact(text: str) -> str:
     return json.dumps(kept, separators=(",", ":")).replace(" ", "\\u0020")
 
 
+def token_of(provider: Provider, signer: Field, fields: Mapping[str, Secret], *, timeout: float = 10.0) -> Token:
+    """Fetch an access token with the field that gives them; blocks for `timeout` seconds at most. Raises as
+    fetch_token."""
+    if signer.kind == "google_refresh_token":
+        return renewed_token(provider, fields, fields[signer.name], timeout=timeout)
+    return fetch_token(provider, fields, fields[signer.name], timeout=timeout)
+
+
+def renewed_token(
+    provider: Provider,
+    fields: Mapping[str, Secret],
+    refresh: Secret,
+    *,
+    timeout: float = 10.0,
+    clock: Callable[[], float] = time.time,
+) -> Token:
+    """Exchange a refresh token for an access token, as the client in `fields` that it was given to. Raises as
+    fetch_token."""
+    now = clock()
+    client = {CLIENT_ID: _text(fields, CLIENT_ID), CLIENT_SECRET: _text(fields, CLIENT_SECRET)}
+    form = {"grant_type": "refresh_token", **client, "refresh_token": refresh.reveal()}
+    return _token(_asked(provider, form, timeout), now, renewing=True)
+
+
 def fetch_token(
     provider: Provider,
     fields: Mapping[str, Secret],
@@ -88,23 +121,26 @@ def fetch_token(
     claims = {"scope": _text(fields, SCOPES).replace(",", " ") or DEFAULT_SCOPE, "aud": TOKEN_URL}
     if subject := _text(fields, SUBJECT):
         claims["sub"] = subject
-    body = urlencode({"grant_type": GRANT, "assertion": _assertion(account, claims, int(now))})
-    found = outbound.fetch(
+    form = {"grant_type": GRANT, "assertion": _assertion(account, claims, int(now))}
+    return _token(_asked(provider, form, timeout), now)
+
+
+def _asked(provider: Provider, form: Mapping[str, str], timeout: float) -> outbound.Fetched:
+    return outbound.fetch(
         "POST",
         provider.pinned(TOKEN_URL),
         headers={"content-type": "application/x-www-form-urlencoded", "accept": "application/json"},
-        body=body.encode(),
+        body=urlencode(form).encode(),
         timeout=timeout,
         operator=provider.operator_upstream,
     )
-    return _token(found, now)
 
 
 def _text(fields: Mapping[str, Secret], name: str) -> str:
     return fields[name].reveal() if name in fields else ""
 
 
-def _token(found: outbound.Fetched, now: float) -> Token:
+def _token(found: outbound.Fetched, now: float, *, renewing: bool = False) -> Token:
     try:
         answer = json.loads(found.body)
     except (ValueError, RecursionError):
@@ -114,7 +150,7 @@ def _token(found: outbound.Fetched, now: float) -> Token:
         code = answer.get("error")
         if found.status >= 500 or found.status == 429 or not isinstance(code, str):
             raise ProviderUnavailable("Google gives out no access tokens right now.", reason="token")
-        raise Refused(code[:64], found.status)
+        raise Refused(code[:64], found.status, renewing=renewing)
     token, seconds = answer.get("access_token"), answer.get("expires_in")
     if not isinstance(token, str) or not token:
         raise ProviderUnavailable("Google's answer has no access token.", reason="token")

@@ -212,8 +212,8 @@ class Manifest:
     header_only: bool = field(init=False, repr=False, compare=False)
     plain_auth: Auth | None = field(init=False, repr=False, compare=False)
     routes: Routes = field(init=False, repr=False, compare=False)
-    # The field that signs for access tokens, if there is one.
-    signer: Field | None = field(init=False, repr=False, compare=False)
+    # The fields with which access tokens are fetched.
+    signers: tuple[Field, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         found = {one: None for auth in self.auths for one in auth.prefixes}
@@ -223,7 +223,7 @@ class Manifest:
             len(self.auths) == 1 and self.auths[0].place != "none" and not (self.auths[0].when or self.auths[0].paths)
         )
         object.__setattr__(self, "plain_auth", self.auths[0] if plain else None)
-        object.__setattr__(self, "signer", next((one for one in self.fields if one.gives), None))
+        object.__setattr__(self, "signers", tuple(one for one in self.fields if one.gives))
         object.__setattr__(self, "routes", Routes(self.operations))
 
     def match(self, method: str, path: str) -> Operation | None:
@@ -238,6 +238,13 @@ class Manifest:
         """Return the field that a credential is recognised by: its first secret one, else its first."""
         given = sorted((one for one in self.fields if one.name in fields), key=lambda one: not one.secret)
         return fields[given[0].name]
+
+    def signer_of(self, fields: Mapping[str, Any]) -> Field | None:
+        """Return the field with which an access token has to be fetched for a credential that has these fields."""
+        for one in self.signers:
+            if one.name in fields and one.gives not in fields:
+                return one
+        return None
 
     def check_for(self, fields: Mapping[str, Any]) -> Check | None:
         """Return the check for a credential that has these fields."""

@@ -31,7 +31,7 @@ ERROR_SHAPES = (
     "jsonrpc",
     "problem",
 )
-FIELD_KINDS = ("key", "google_service_account")
+FIELD_KINDS = ("key", "google_service_account", "google_refresh_token")
 PLACES = ("bearer", "token", "header", "query", "form", "json", "path", "none")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CATEGORIES = ("valid", "limited", "malformed", "invalid", "expired", "quota", "rate_limited", "unavailable", "timeout")
@@ -71,12 +71,13 @@ FIELD = {
     "free": Key("flag", "Whether it may have spaces and letters beyond ASCII, as passwords do.", default=False),
     "kind": Key(
         "text",
-        "What it is: a key as it stands, or the file of a Google service account, which signs for access tokens.",
+        "What it is: a key as it stands; the file of a Google service account, which signs for access tokens; or a"
+        " Google refresh token, which is exchanged for them with the fields client_id and client_secret.",
         default="key",
         choices=FIELD_KINDS,
     ),
     "gives": Key(
-        "text", "For a service account: the field that its access tokens stand for.", default="", pattern=_FIELD
+        "text", "For one of Google's: the field that its access tokens stand for.", default="", pattern=_FIELD
     ),
     "pattern": Key("text", "A regular expression (Python's) that a value must match whole.", required=True, most=500),
     "example": Key("text", "What a value begins like.", default="", most=100, pattern=ONE_LINE),

@@ -69,7 +69,9 @@ def _check(provider: Provider, fields: Mapping[str, Secret], timeout: float) -> 
             return _outcome(provider, Category.VALID, {}, 0.0, UNTESTED)
         answer = _ask(provider, definition, fields, timeout)
     except google.Refused as refused:
-        return _outcome(provider, *_refused(refused), started)
+        category, message = _refused(refused)
+        detail = {"status": refused.status, "code": _word(refused.code)}
+        return _outcome(provider, category, detail, started, message)
     except InvalidKeyFormat as problem:
         return Outcome(Category.MALFORMED, problem.message)
     except ValidationTimeout:
@@ -83,19 +85,22 @@ def _check(provider: Provider, fields: Mapping[str, Secret], timeout: float) -> 
 
 
 def _signed_for(provider: Provider, fields: Mapping[str, Secret], timeout: float) -> Mapping[str, Secret]:
-    """Return the fields with an access token, if they are a service account's; to get one is its check."""
-    signer = provider.manifest.signer
-    if signer is None or signer.name not in fields or signer.gives in fields:
+    """Return the fields with an access token, if one is fetched with them; to get it is their check."""
+    signer = provider.manifest.signer_of(fields)
+    if signer is None:
         return fields
-    token = google.fetch_token(provider, fields, fields[signer.name], timeout=timeout)
+    token = google.token_of(provider, signer, fields, timeout=timeout)
     return {**fields, signer.gives: token.secret}
 
 
-def _refused(refused: google.Refused) -> tuple[Category, dict[str, Any]]:
-    """Tell what Google's refusal of a service account means: a scope or person it may not have is no fault of
-    the key."""
+def _refused(refused: google.Refused) -> tuple[Category, str]:
+    """Tell what Google's refusal of a token means, and in whose words: a scope or person that a service account may
+    not have is no fault of its key."""
+    if refused.renewing:
+        over = refused.code == "invalid_grant"
+        return (Category.EXPIRED, google.REFRESH_OVER) if over else (Category.INVALID, google.CLIENT_UNKNOWN)
     limited = refused.code in ("invalid_scope", "unauthorized_client", "access_denied")
-    return Category.LIMITED if limited else Category.INVALID, {"status": refused.status, "code": _word(refused.code)}
+    return Category.LIMITED if limited else Category.INVALID, ""
 
 
 def _ask(provider: Provider, definition: Check, fields: Mapping[str, Secret], timeout: float) -> Answer:

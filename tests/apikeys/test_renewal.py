@@ -23,14 +23,12 @@ from providers import registry
 from providers.secrets import Secret
 from tests.fakes import Reply
 from tests.oauth_server import OAuthServer, connected, playing
-from tests.providers.test_google import account
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
 def _no_tokens_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    renewal._signed.clear()
     monkeypatch.setattr(renewal, "LOOK_SECONDS", 0.01)
 
 
@@ -312,48 +310,6 @@ def test_a_test_of_the_key_renews_it_first(alice: User, server: OAuthServer) -> 
 
 def resolved_row(credential: Credential) -> Credential:
     return Credential.objects.select_related("salt").get(pk=credential.pk)
-
-
-# --- Service accounts ----------------------------------------------------------------------------
-
-
-def service_account(user: User) -> Credential:
-    owner, file = keys.Owner("user", user.pk), account(token_uri="https://evil.example/token")
-    return keys.set_key(actor=user, owner=owner, provider=registry.get("google"), fields={"service_account": file})
-
-
-def test_a_service_accounts_token_is_kept_in_the_process_until_its_last_minute(
-    alice: User, google: OAuthServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    credential = service_account(alice)
-    token = "ya29.signed" + "e" * 30
-    google.token_reply = Reply(200, {"access_token": token, "expires_in": 3599})
-    assert renewed(credential)["access_token"] == Secret(token)
-    assert renewed(credential)["access_token"] == Secret(token)
-    assert len(google.token_calls()) == 1
-    assert "signed" not in str(list(Credential.objects.values()))
-    assert credential.hint == ""
-    clock = time.time
-    monkeypatch.setattr(time, "time", lambda: clock() + 3545)
-    renewed(credential)
-    assert len(google.token_calls()) == 2
-
-
-def test_a_replaced_service_account_gets_a_token_of_its_own(alice: User, google: OAuthServer) -> None:
-    google.token_reply = Reply(200, {"access_token": "ya29.signed" + "e" * 30, "expires_in": 3599})
-    renewed(service_account(alice))
-    renewed(service_account(alice))
-    assert len(google.token_calls()) == 2
-
-
-def test_a_service_account_that_is_refused_says_what_to_do(alice: User, google: OAuthServer) -> None:
-    credential = service_account(alice)
-    google.token_reply = Reply(400, {"error": "invalid_grant", "error_description": "canary"})
-    with pytest.raises(KeyNotFound) as caught:
-        renewed(credential)
-    assert "invalid_grant" in caught.value.message
-    assert "canary" not in caught.value.message
-    assert checks.test_credential(resolved_row(credential)).category == "invalid"
 
 
 def test_an_ordinary_key_is_ready_without_a_look(alice: User, settings: Any) -> None:

@@ -256,5 +256,5 @@ def test_one_of_several_fields_is_enough_but_none_is_not(fake: FakeProvider) -> 
     found = validation.check(provider, {})
     assert (found.category, found.message) == (
         "malformed",
-        "Enter one of these: OAuth access token or API key or Service account (JSON).",
+        "Enter one of these: OAuth access token or API key or Service account (JSON) or Refresh token.",
     )
