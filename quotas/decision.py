@@ -1,11 +1,13 @@
 """May a call start? A pure function of the limits, what the call can reach, and who pays."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 from uuid import UUID
 
+from quotas import pacing
 from quotas.models import Binds
 
 DIMENSIONS = ("requests", "tokens", "cost")
@@ -44,6 +46,8 @@ class AllocationState:
     resets_at: datetime
     is_active: bool = True
     soft: bool = False
+    pace_from: int = 100
+    starts_at: datetime | None = None
     limited: tuple[tuple[int, int], ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,6 +99,74 @@ def decide(allocations: Sequence[AllocationState], estimate: Amounts) -> Obstacl
             if wanted[place] and used[place] + wanted[place] > allowed and not allocation.soft:
                 return Obstacle(allocation, _standing(allocation, place, allowed))
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Slowed:
+    """How long a call waits, so that what is left of a limit lasts."""
+
+    obstacle: Obstacle
+    seconds: float
+
+    @property
+    def by_estimate(self) -> bool:
+        """Whether it rests on amounts of which running calls may hold more than they need."""
+        return self.obstacle.standing.dimension != DIMENSIONS[0]
+
+
+def slowed(
+    allocations: Iterable[AllocationState],
+    estimate: Amounts,
+    now: datetime,
+    held: Mapping[UUID, Amounts] = MappingProxyType({}),
+) -> Slowed | None:
+    """Return the longest wait that a limit asks for, before the call is counted; None if it may start at once.
+
+    What running calls hold of tokens and money is mostly more than they need, so where `held` tells it, it does
+    not count; the requests that they hold are made.
+    """
+    wanted = (estimate.requests, estimate.tokens, estimate.cost)
+    longest: tuple[float, AllocationState, int, int] | None = None
+    for one in allocations:
+        for place, allowed in one.limited:
+            used = one.used[place]
+            if place and one.id in held:
+                used -= getattr(held[one.id], DIMENSIONS[place])
+            # Most calls are below the share, which is seen without further ado.
+            if used * 100 <= allowed * one.pace_from or not wanted[place] or one.starts_at is None:
+                continue
+            wait = pacing.wait(
+                used, allowed, one.pace_from, now=now, starts_at=one.starts_at, ends_at=one.resets_at
+            ).total_seconds()
+            if wait > (longest[0] if longest else 0):
+                longest = wait, one, place, allowed
+    if longest is None:
+        return None
+    seconds, one, place, allowed = longest
+    return Slowed(Obstacle(one, _standing(one, place, allowed)), seconds)
+
+
+def beyond(
+    allocations: Sequence[AllocationState], estimate: Amounts, buffers: Mapping[UUID, int]
+) -> list[AllocationState] | None:
+    """Return the limits that the call would go beyond, or None if that is further than their buffers reach.
+
+    `buffers` has by how many percent of itself each limit may be passed.
+    """
+    wanted = (estimate.requests, estimate.tokens, estimate.cost)
+    passed = []
+    for one in allocations:
+        over = [
+            used + amount - allowed * (100 + buffers.get(one.id, 0)) // 100
+            for place, allowed in one.limited
+            for used, amount in [(one.used[place], wanted[place])]
+            if amount and used + amount > allowed and not one.soft
+        ]
+        if any(amount > 0 for amount in over):
+            return None
+        if over:
+            passed.append(one)
+    return passed
 
 
 def overspent(allocations: Iterable[AllocationState]) -> Standing | None:

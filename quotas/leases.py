@@ -1,7 +1,7 @@
 """The holds of running calls, in hand-written SQL."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ class Hold(NamedTuple):
     team_id: UUID | None = None
     credential_id: UUID | None = None
     tag: str = ""
+    critical: bool = False
 
 
 class LeaseFacts(NamedTuple):
@@ -156,6 +157,11 @@ def sums(changes: Iterable[tuple[Collection[UUID], Amounts]]) -> dict[UUID, Amou
             total[1] += amounts.tokens
             total[2] += amounts.cost
     return {one: Amounts(*total) for one, total in totals.items()}
+
+
+def together(one: Mapping[UUID, Amounts], other: Mapping[UUID, Amounts]) -> dict[UUID, Amounts]:
+    """Add up two sets of sums."""
+    return sums(((id_,), amounts) for some in (one, other) for id_, amounts in some.items())
 
 
 def _facts(row: tuple[Any, ...]) -> LeaseFacts:

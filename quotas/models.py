@@ -211,6 +211,28 @@ class Allocation(models.Model):
         return f"{self.get_type_display()} of {self.owner_id} from {self.period_start:%Y-%m-%d}"
 
 
+class EmergencyUse(models.Model):
+    """A critical call that went beyond a limit; its id is the call's request id. `audited` follows the call."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="emergency_uses")
+    allocation_id = models.UUIDField()
+    type = models.CharField(max_length=16, choices=LimitType)
+    provider = models.CharField(max_length=64, blank=True)
+    at = models.DateTimeField()
+    audited = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["-at"]
+        indexes = [
+            models.Index(name="emergency_to_audit", fields=["id"], condition=Q(audited=False)),
+            models.Index(name="emergency_of_user", fields=["user", "at"]),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class Lease(models.Model):
     """The hold of one running call; its id is the call's request id. The ids are kept without foreign
     keys, so that a hold outlives whatever is removed while the call runs."""

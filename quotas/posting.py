@@ -8,16 +8,33 @@ from uuid import UUID
 
 from digitalme.accounts import standing as people
 from digitalme.statements import Rows, Statement, Steps
-from quotas import counters, known, leases, owners
-from quotas.decision import AllocationState, Amounts, Obstacle, Standing, binds, decide, overspent, tightest
+from quotas import counters, emergencies, known, leases, owners
+from quotas.decision import (
+    AllocationState,
+    Amounts,
+    Obstacle,
+    Standing,
+    beyond,
+    binds,
+    decide,
+    overspent,
+    slowed,
+    tightest,
+)
+from quotas.emergencies import Buffer, Use
 from quotas.known import Caller, MissingPeriods
 from quotas.leases import Hold
-from quotas.models import HOUSE, Binds
+from quotas.models import HOUSE, WHOLE, Binds
+from quotas.pacing import LONGEST_WAIT
 from quotas.rows import moment, same_id
 
 
 class Granted(NamedTuple):
-    """A hold that is booked. `overspent` is a soft limit that is passed, `pool` the team whose pool it draws on."""
+    """A hold that is booked.
+
+    `overspent` is a soft limit that is passed, `pool` the team whose pool the call draws on. It starts after
+    `wait` seconds, at most pacing.LONGEST_WAIT; an `emergency` goes beyond a limit by its buffer.
+    """
 
     request_id: UUID
     allocation_ids: tuple[UUID, ...]
@@ -25,6 +42,8 @@ class Granted(NamedTuple):
     tightest: Standing | None
     overspent: Standing | None = None
     pool: UUID | None = None
+    wait: float = 0.0
+    emergency: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +51,8 @@ class Refused:
     """A hold that a limit leaves no room for. `scope` says whose limit: user, team, member, token or house.
 
     `held` is the part of `standing.used` that running calls hold; if the call would fit without them, the
-    refusal is `passing`: it may fit as soon as they end.
+    refusal is `passing`: it may fit as soon as they end. `wait` is set where the limit has room but is used
+    too fast: the call may start after that many seconds.
     """
 
     request_id: UUID
@@ -41,6 +61,7 @@ class Refused:
     held: int
     passing: bool
     own_key: bool
+    wait: float | None = None
 
 
 # What leases held and where, by request id.
@@ -68,6 +89,7 @@ class _Denied(NamedTuple):
     place: int
     hold: Hold
     obstacle: Obstacle
+    wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +99,7 @@ class _Binding:
     states: tuple[AllocationState, ...]
     ids: tuple[UUID, ...]
     soft: tuple[AllocationState, ...]
+    paced: tuple[AllocationState, ...]
 
 
 class Posting:
@@ -91,6 +114,7 @@ class Posting:
         self._of_owners: dict[UUID, list[AllocationState]] = {}
         self._granted: list[tuple[Hold, tuple[UUID, ...]]] = []
         self._changes: list[tuple[Collection[UUID], Amounts]] = []
+        self._emergencies: list[Use] = []
         for row in rows:
             state = self._rows[same_id(row[0])] = _state(row)
             if row[-1]:
@@ -120,7 +144,8 @@ class Posting:
     def reserve(self, holds: Sequence[Hold], *, now: datetime) -> Steps[list[Granted | Refused]]:
         """Book each hold on all allocations that bind its call, or refuse it; in order, all or nothing.
 
-        What a user's own allowance has no room for is drawn from the pool of a team, if there is one.
+        What a user's own allowance has no room for is drawn from the pool of a team, if there is one; a
+        critical call may go beyond a limit by its buffer. Where a limit is used too fast, the call is to wait.
         Raises MissingPeriods before anything is booked if a row that must bind a call is not there;
         then call `ensure_periods` outside of the transaction and try again.
         """
@@ -134,21 +159,29 @@ class Posting:
             if binding is None:
                 binding = bindings[key] = self._binding(hold)
             obstacle = decide(binding.states, hold.estimate)
-            if obstacle is None:
-                outcomes.append(self._grant(hold, binding))
-            else:
+            slow = slowed(binding.paced, hold.estimate, now) if binding.paced and obstacle is None else None
+            if obstacle is not None:
                 outcomes.append(None)
                 denied.append(_Denied(place, hold, obstacle))
+            elif slow is not None and (hold.critical or slow.seconds > LONGEST_WAIT or slow.by_estimate):
+                outcomes.append(None)
+                denied.append(_Denied(place, hold, slow.obstacle, slow.seconds))
+            else:
+                outcomes.append(self._grant(hold, binding, wait=slow.seconds if slow else 0.0))
         if denied:
             yield from self._look_further(denied, outcomes, now)
         return [one for one in outcomes if one is not None]
 
-    def _grant(self, hold: Hold, binding: _Binding, pool: UUID | None = None) -> Granted:
+    def _grant(
+        self, hold: Hold, binding: _Binding, pool: UUID | None = None, *, wait: float = 0.0, emergency: bool = False
+    ) -> Granted:
         for state in binding.states:
             _add(state, hold.estimate)
         self._granted.append((hold, binding.ids))
         passed = overspent(binding.soft) if binding.soft else None
-        return Granted(hold.request_id, binding.ids, hold.estimate, tightest(binding.states), passed, pool)
+        return Granted(
+            hold.request_id, binding.ids, hold.estimate, tightest(binding.states), passed, pool, wait, emergency
+        )
 
     def _binding(self, hold: Hold) -> _Binding:
         states = self._of_owners.get(hold.user_id, ())
@@ -176,22 +209,75 @@ class Posting:
     def _look_further(
         self, denied: Sequence[_Denied], outcomes: list[Granted | Refused | None], now: datetime
     ) -> Steps[None]:
-        """Draw on a team's pool what found no room otherwise; explain what remains."""
+        """Draw on a team's pool what found no room otherwise, then on the emergency buffer; explain the rest."""
         users = {one.hold.user_id for one in denied}
         shared = any(one.obstacle.allocation.owner_id not in (one.hold.user_id, one.hold.token_id) for one in denied)
-        held, teams = yield [leases.held_per_allocation(None if shared else users), people.teams_of(users)]
+        critical = {state for one in denied if one.hold.critical for state in self._binding(one.hold).ids}
+        held, teams, *found = yield [
+            leases.held_per_allocation(None if shared else users),
+            people.teams_of(users),
+            *([emergencies.buffers(critical)] if critical else []),
+        ]
         self._check_teams(denied, teams)
+        running = leases.together(held, self._booked())
         remaining = []
-        for one in denied:
-            outcomes[one.place] = self._from_a_pool(one.hold, teams.get(one.hold.user_id, ()))
-            if outcomes[one.place] is None:
+        for place in range(len(denied)):
+            one = self._looked_at_again(denied[place], running, now)
+            granted = None if one.wait is None else self._after_a_moment(one)
+            granted = granted or self._from_a_pool(one.hold, teams.get(one.hold.user_id, ()), now)
+            granted = granted or self._in_an_emergency(one, found[0] if found else {})
+            outcomes[one.place] = granted
+            if granted is None:
                 remaining.append(one)
-        self._explain(remaining, held, outcomes)
+        self._explain(remaining, running, outcomes)
+
+    def _booked(self) -> dict[UUID, Amounts]:
+        return leases.sums((ids, hold.estimate) for hold, ids in self._granted)
+
+    def _looked_at_again(self, one: _Denied, running: Mapping[UUID, Amounts], now: datetime) -> _Denied:
+        """Say how long a call waits where it is known what running calls only hold."""
+        if one.wait is None:
+            return one
+        binding = self._binding(one.hold)
+        if obstacle := decide(binding.states, one.hold.estimate):
+            return one._replace(obstacle=obstacle, wait=None)  # others of this batch took the room meanwhile
+        slow = slowed(binding.paced, one.hold.estimate, now, running)
+        return one._replace(obstacle=slow.obstacle, wait=slow.seconds) if slow else one._replace(wait=0.0)
+
+    def _after_a_moment(self, one: _Denied) -> Granted | None:
+        """Let a call start that waits no longer than a moment, and a critical one that need not wait at all."""
+        wait = one.wait or 0.0
+        if wait > LONGEST_WAIT or (one.hold.critical and wait):
+            return None
+        return self._grant(one.hold, self._binding(one.hold), wait=wait)
+
+    def _in_an_emergency(self, denied: _Denied, buffers: dict[UUID, Buffer]) -> Granted | None:
+        """Let a critical call go beyond limits, or on without waiting, and count that it did. One that would only
+        have to wait for a moment waits where no use is left."""
+        hold = denied.hold
+        if not hold.critical:
+            return None
+        binding = self._binding(hold)
+        usable = {one: buffer.percent for one, buffer in buffers.items() if buffer.percent and buffer.left > 0}
+        passed = beyond(binding.states, hold.estimate, usable)
+        if passed is None:
+            return None
+        if not passed and denied.wait is not None and denied.obstacle.allocation.id in usable:
+            passed = [denied.obstacle.allocation]
+        if not passed:
+            short = denied.wait is not None and denied.wait <= LONGEST_WAIT
+            return self._grant(hold, binding, wait=denied.wait or 0.0) if short else None
+        for state in passed:
+            buffers[state.id] = buffers[state.id]._replace(left=buffers[state.id].left - 1)
+        first = passed[0]
+        ids = tuple(state.id for state in passed)
+        self._emergencies.append(Use(hold.request_id, hold.user_id, ids, first.type, first.provider))
+        return self._grant(hold, binding, emergency=True)
 
     def _check_teams(self, denied: Sequence[_Denied], teams: Mapping[UUID, Collection[UUID]]) -> None:
         """Raise MissingPeriods where somebody joined a team whose rows are not locked therefore."""
         strangers = set()
-        for _, hold, _ in denied:
+        for _, hold, *_ in denied:
             caller = _caller(hold)
             locked = known.teams_of(caller.place)
             if not set(teams.get(hold.user_id, ())) <= set(locked):
@@ -200,24 +286,27 @@ class Posting:
         if strangers:
             raise MissingPeriods(strangers)
 
-    def _from_a_pool(self, hold: Hold, teams: Iterable[UUID]) -> Granted | None:
+    def _from_a_pool(self, hold: Hold, teams: Iterable[UUID], now: datetime) -> Granted | None:
         for team in teams if hold.key_source == "system" else ():
             binding = self._pool(hold, team)
-            if binding and decide(binding.states, hold.estimate) is None:
-                return self._grant(hold, binding, team)
+            if binding is None or decide(binding.states, hold.estimate) is not None:
+                continue
+            slow = slowed(binding.paced, hold.estimate, now)
+            if slow is None or slow.seconds <= LONGEST_WAIT:
+                return self._grant(hold, binding, team, wait=slow.seconds if slow else 0.0)
         return None
 
     def _explain(
-        self, denied: Sequence[_Denied], held: Mapping[UUID, Amounts], outcomes: list[Granted | Refused | None]
+        self, denied: Sequence[_Denied], running: Mapping[UUID, Amounts], outcomes: list[Granted | Refused | None]
     ) -> None:
         """Say whose limit it is, and how much of it is only held by running calls, this batch's included."""
-        booked = leases.sums((ids, hold.estimate) for hold, ids in self._granted)
-        for place, hold, obstacle in denied:
+        for place, hold, obstacle, wait in denied:
             limit, of = obstacle.standing, obstacle.allocation
-            amount = sum(getattr(some.get(of.id, _NOTHING), limit.dimension) for some in (held, booked))
+            amount = getattr(running.get(of.id, _NOTHING), limit.dimension)
             fits = limit.used - amount + getattr(hold.estimate, limit.dimension) <= limit.allowed
             own = hold.key_source != "system"
-            outcomes[place] = Refused(hold.request_id, limit, _scope(of, hold), amount, fits, own)
+            passing = wait is None and fits
+            outcomes[place] = Refused(hold.request_id, limit, _scope(of, hold), amount, passing, own, wait)
 
     def _check_periods(self, holds: Sequence[Hold], now: datetime) -> None:
         there = {(one.owner_id, one.type, one.provider) for some in self._of_owners.values() for one in some}
@@ -238,7 +327,9 @@ class Posting:
         booked = [(ids, hold.estimate) for hold, ids in self._granted]
         changes = leases.sums([*self._changes, *booked])
         written = counters.add(changes, lock=not changes.keys() <= self._rows.keys())
-        return [*written, leases.insert(self._granted, now)] if self._granted else written
+        if self._granted:
+            written.append(leases.insert(self._granted, now))
+        return [*written, *emergencies.writes(self._emergencies, now)]
 
 
 def _add(state: AllocationState, amounts: Amounts) -> None:
@@ -250,7 +341,7 @@ def _add(state: AllocationState, amounts: Amounts) -> None:
 _NOTHING = Amounts()
 COLUMNS = (
     "id, owner_id, provider, type, binds, allowed_requests, allowed_tokens, allowed_cost,"
-    " used_requests, used_tokens, used_cost, period_end, is_active, soft"
+    " used_requests, used_tokens, used_cost, period_end, is_active, soft, pace_from, period_start"
 )
 
 
@@ -266,6 +357,8 @@ def _state(row: tuple[Any, ...]) -> AllocationState:
         resets_at=moment(row[11]),
         is_active=bool(row[12]),
         soft=bool(row[13]),
+        pace_from=row[14],
+        starts_at=moment(row[15]),
     )
 
 
@@ -283,7 +376,8 @@ def _counts(state: AllocationState, hold: Hold) -> bool:
 
 def _bound(states: Sequence[AllocationState]) -> _Binding:
     soft = tuple(state for state in states if state.soft)
-    return _Binding(tuple(states), tuple(state.id for state in states), soft)
+    paced = tuple(state for state in states if state.pace_from < WHOLE and not state.soft)
+    return _Binding(tuple(states), tuple(state.id for state in states), soft, paced)
 
 
 def _scope(state: AllocationState, hold: Hold) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from celery import shared_task
 
-from quotas import allocations
+from quotas import allocations, emergencies
 
 AHEAD = timedelta(minutes=15)
 
@@ -13,9 +13,11 @@ AHEAD = timedelta(minutes=15)
 def open_periods() -> int:
     """End raises whose time is over, and make the next period's row for each that ends soon; safe to run twice.
 
+    Uses of the emergency buffer that a process could not write into the audit trail any more are written there.
     Calls never wait for it: the first call in a period makes what is missing, and the first one after a raise
     takes back what that allowed.
     """
     now = datetime.now(UTC)
     allocations.lapse(now=now)
+    emergencies.write_down(now=now)
     return allocations.prepare(now=now, ahead=AHEAD)

@@ -57,6 +57,7 @@ class Action(StrEnum):
     RAISE_GRANTED = "raise.granted"
     RAISE_REFUSED = "raise.refused"
     RAISE_ENDED = "raise.ended"
+    EMERGENCY_USED = "emergency.used"
     TIER_SET = "tier.set"
     TIER_REMOVED = "tier.removed"
 

@@ -15,10 +15,10 @@ from digitalme.errors import (
     DigitalMeError,
     InvalidRequest,
     KeyNotFound,
-    QuotaExceeded,
     SecurityViolation,
     Unauthenticated,
 )
+from digitalme.gateway import explanations
 from providers import pricing
 from providers.manifest import Operation
 from providers.metering import Estimate
@@ -51,6 +51,7 @@ class Call(NamedTuple):
     problem: DigitalMeError | None = None
     label: str = ""
     address: str = ""
+    critical: bool = False
 
     @property
     def place(self) -> str:
@@ -139,7 +140,7 @@ def answer(
         return checked
     hold, key = checked
     outcome = next(booked)
-    return _over_the_limit(outcome, now) if isinstance(outcome, Refused) else Admitted(call, hold, outcome, key, now)
+    return explanations.of(outcome, now) if isinstance(outcome, Refused) else Admitted(call, hold, outcome, key, now)
 
 
 def wanted(calls: Sequence[Call], holders: Mapping[str, Holder]) -> tuple[set[tuple[UUID, str]], set[Place]]:
@@ -213,6 +214,7 @@ def _hold(call: Call, who: Identity | None, key: ResolvedKey | None) -> Hold:
         model=estimate.model,
         key_source=source.value,
         tag=call.tag,
+        critical=call.critical,
         time_zone=who.time_zone,
         estimate=Amounts(
             requests=estimate.requests,
@@ -220,32 +222,6 @@ def _hold(call: Call, who: Identity | None, key: ResolvedKey | None) -> Hold:
             cost=to_nano(ceiling) if ceiling else 0,
         ),
     )
-
-
-def _over_the_limit(refused: Refused, now: datetime) -> QuotaExceeded:
-    """Explain a refusal: which limit, how much of it is used and held, when it resets, what to do."""
-    limit = refused.standing
-    wait = max(1, int((limit.resets_at - now).total_seconds()))
-    where = limit.provider or "all providers"
-    return QuotaExceeded(
-        f"The {limit.type} limit on {limit.dimension} for {where} is used up: {limit.used} of {limit.allowed}"
-        f" ({refused.held} of them held by running calls). It resets at {limit.resets_at:%Y-%m-%d %H:%M} UTC. "
-        f"{_advice(refused.own_key)}",
-        limit_type=limit.type,
-        provider=limit.provider,
-        dimension=limit.dimension,
-        allowed=limit.allowed,
-        used=limit.used,
-        held=refused.held,
-        resets_at=limit.resets_at.isoformat(),
-        retry_after=wait,
-    )
-
-
-def _advice(own_key: bool) -> str:
-    if own_key:
-        return "Wait until then, or ask the administrator for more."
-    return "Wait until then, add your own key to go on at once, or ask the administrator for more."
 
 
 def refusals(

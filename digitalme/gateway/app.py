@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from providers.manifest import Inlet, Operation
 from providers.metering import Estimate
 from providers.placement import Incoming, in_body, take_from_address, take_from_body
 from providers.registry import Provider
+from quotas.ledger import Granted
 
 log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
@@ -106,7 +108,7 @@ class GatewayApp:
         try:
             admitted = await runtime.admit(call)
         except DigitalMeError as refusal:
-            await _refuse(call, refusal, send, _own_headers(call))
+            await _refuse(call, refusal, send, [*_own_headers(call), *_limit_headers(refusal)])
             return
         await _carry_out(runtime, admitted, request, receive, send)
 
@@ -116,7 +118,7 @@ async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, rec
     progress, headers = Progress(admitted), _own_headers(admitted.call, admitted)
     runtime.begin(progress)
     try:
-        work = relay.forward(progress, request, runtime.upstream, send, headers)
+        work = _forward(progress, request, runtime, send, headers)
         if request.watched or admitted.call.estimate.stream:
             await bodies.until_client_leaves(work, receive, request.upload)
         else:
@@ -137,6 +139,16 @@ async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, rec
         raise
     finally:
         runtime.settle(progress.outcome())
+
+
+async def _forward(
+    progress: Progress, request: Request, runtime: Runtime, send: Send, headers: list[tuple[bytes, bytes]]
+) -> None:
+    """Relay the call, after the moment that it waits where a limit is used too fast."""
+    if wait := progress.admitted.granted.wait:
+        await asyncio.sleep(wait)
+        progress.started = time.perf_counter()
+    await relay.forward(progress, request, runtime.upstream, send, headers)
 
 
 async def _tell_revoked(
@@ -256,6 +268,7 @@ async def _read(
         operation=operation,
         estimate=estimate,
         tag=_text(headers, b"x-digitalme-tag")[:MAX_TAG],
+        critical=_text(headers, b"x-digitalme-priority").strip().lower() == "critical",
         problem=problem,
         label=arrival.label,
         address=_address(scope),
@@ -334,6 +347,7 @@ def _own_headers(call: Call, admitted: Admitted | None = None) -> list[tuple[byt
             (b"x-digitalme-quota-remaining", b"%d" % limit.remaining),
             (b"x-digitalme-quota-reset", _reset(limit.resets_at)),
         ]
+    headers += _notes(admitted.granted)
     return headers
 
 
@@ -346,6 +360,33 @@ async def _turn_away(arrival: _Arrival, refusal: DigitalMeError, send: Send) -> 
 def _address(scope: Scope) -> str:
     """Return the address of the connection; the server has put in it what a trusted proxy says."""
     return str((scope.get("client") or ("",))[0])
+
+
+def _notes(granted: Granted) -> list[tuple[bytes, bytes]]:
+    """Return what is out of the ordinary: a wait, a team's pool, the emergency buffer, a passed soft budget."""
+    notes = []
+    if granted.wait:
+        notes.append((b"x-digitalme-waited-ms", b"%d" % round(granted.wait * 1000)))
+    if granted.pool:
+        notes.append((b"x-digitalme-pool", str(granted.pool).encode()))
+    if granted.emergency:
+        notes.append((b"x-digitalme-emergency", b"used"))
+    if passed := granted.overspent:
+        notes.append((b"x-digitalme-over-budget", f"{passed.type} {passed.dimension}".encode()))
+    return notes
+
+
+def _limit_headers(refusal: DigitalMeError) -> list[tuple[bytes, bytes]]:
+    """Return how the limit stands that refuses a call, and whose it is."""
+    facts = refusal.data
+    if "limit_type" not in facts:
+        return []
+    return [
+        (b"x-digitalme-quota-limit", str(facts["allowed"]).encode()),
+        (b"x-digitalme-quota-remaining", str(facts["remaining"]).encode()),
+        (b"x-digitalme-quota-reset", _reset(datetime.fromisoformat(facts["resets_at"]))),
+        (b"x-digitalme-quota-name", f"{facts['scope']} {facts['limit_type']} {facts['dimension']}".encode()),
+    ]
 
 
 async def _refuse(call: Call, error: DigitalMeError, send: Send, headers: list[tuple[bytes, bytes]]) -> None:

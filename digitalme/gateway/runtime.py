@@ -24,7 +24,7 @@ from digitalme.gateway.transactions import Transactions
 from digitalme.statements import ask, carry_out
 from providers import pricing, registry
 from providers.outbound import Relay
-from quotas import ledger
+from quotas import emergencies, ledger
 from usage.recorder import Record
 
 log = logging.getLogger(__name__)
@@ -147,6 +147,8 @@ class Runtime:
         )
         used_tokens, used_keys = self._last_use.due(outcomes)
         told = [outcome for outcome in outcomes if outcome.bill]
+        if any(isinstance(one, Admitted) and one.granted.emergency for one in answers):
+            self._aside(partial(_write_down, now))
         if late or used_tokens or used_keys or told:
             self._aside(partial(_follow_up, late, told, used_tokens, used_keys, now))
         return answers
@@ -175,6 +177,10 @@ def _look_for_providers() -> None:
         registry.refresh()
     except Exception:
         log.exception("providers not looked for")  # the next look may do better; calls go on with what is known
+
+
+def _write_down(now: datetime) -> None:
+    emergencies.write_down(now=now)
 
 
 def _renew(request_ids: Sequence[UUID]) -> None:

@@ -152,6 +152,7 @@ def test_the_access_token_never_goes_upstream(web: WebProcess, provider: FakePro
 
 
 def test_an_answer_names_the_call_and_the_tightest_limit(web: WebProcess, alice: Person) -> None:
+    command("set_allocation", alice.user.email, "--provider", "all", "--type", "monthly", "--tokens", "9000000")
     answer = openai_client(web, alice).chat.completions.with_raw_response.create(
         model="gpt-4o-mini", messages=MESSAGES, extra_headers={"X-DigitalMe-Tag": "report-7"}
     )

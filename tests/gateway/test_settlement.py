@@ -145,7 +145,7 @@ def test_two_hundred_callers_on_fifty_requests_let_exactly_fifty_through(
     web: WebProcess, provider: FakeProvider, alice: Person, start_web: Callable[..., WebProcess]
 ) -> None:
     """Over two web processes, while the provider takes its time so that all calls are open at once."""
-    command("set_allocation", alice.user.email, "--provider", "openai", "--type", "daily", "--requests", "50")
+    command("set_allocation", alice.user.email, "--provider", "openai", "--type", "demo", "--requests", "50")
     provider.manner = Manner(delay=0.2)
     processes = [web, start_web(provider.url)]
     body = {"model": "gpt-4o-mini", "messages": MESSAGES, "max_tokens": 20}

@@ -12,6 +12,7 @@ from digitalme.database import uuid7
 from digitalme.statements import Last, Steps, ask, carry_out, send
 from quotas import known, ledger
 from quotas.ledger import Amounts, Granted, Hold, LeaseFacts, Refused, Settled, Settlement
+from quotas.models import Allocation, Limit
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -89,6 +90,12 @@ def sweep(now: datetime = NOW) -> list[LeaseFacts]:
         expired = ask(ledger.expired(now=now))
         settle_all([Settlement(one.request_id, one.reserved) for one in expired], now)
     return expired
+
+
+def at_full_speed() -> None:
+    """Let no limit slow a call before it refuses it."""
+    Limit.objects.update(pace_from=100)
+    Allocation.objects.update(pace_from=100)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from digitalme.statements import ask
 from quotas import known, ledger, limits
 from quotas.ledger import Amounts, Granted
 from quotas.models import Allocation, Lease
-from tests.quotas.conftest import NOW, hold, reserve, settle, sweep
+from tests.quotas.conftest import NOW, at_full_speed, hold, reserve, settle, sweep
 
 REQUESTS, TOKENS = 5, 1_000
 PEOPLE = ("dana", "emil")
@@ -35,6 +35,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for user in self.people.values():
             limits.set_allocation(actor=None, user=user, provider="", type="daily", requests=REQUESTS, now=NOW)
             limits.set_allocation(actor=None, user=user, provider="", type="monthly", tokens=TOKENS, now=NOW)
+        at_full_speed()
 
     @rule(calls=st.lists(st.tuples(st.sampled_from(PEOPLE), st.integers(0, 600)), min_size=1, max_size=6))
     def reserve_a_batch(self, calls: list[tuple[str, int]]) -> None:

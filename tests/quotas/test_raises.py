@@ -21,7 +21,7 @@ from quotas import allocations, known, limits, policy, raises, standing
 from quotas.ledger import Amounts as Held
 from quotas.models import Allocation, Limit, Raise
 from quotas.raises import Amounts
-from tests.quotas.conftest import NOW, granted, hold
+from tests.quotas.conftest import NOW, at_full_speed, granted, hold
 
 TODAY = date(2026, 3, 10)
 END = datetime(2026, 3, 11, tzinfo=UTC)
@@ -66,6 +66,7 @@ def test_a_process_that_never_heard_of_it_ends_it_too(dana: User) -> None:
 
 def test_a_period_that_begins_while_it_lasts_has_it(dana: User) -> None:
     tightened(dana, "daily", requests=1)
+    at_full_speed()
     give(dana, until=TODAY + timedelta(days=1))
     assert granted([hold(dana) for _ in range(7)], END).count(True) == 6
     assert granted([hold(dana) for _ in range(7)], END + timedelta(days=1)).count(True) == 1
