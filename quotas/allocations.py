@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Max, Q, QuerySet
 
-from quotas import owners, policy
+from quotas import owners, policy, rollover
 from quotas.models import Allocation, Limit, Raise
 from quotas.owners import Owner
 from quotas.periods import period
@@ -34,8 +34,8 @@ class Need:
 def open_rows(needs: Iterable[Need], now: datetime) -> dict[Place, Allocation]:
     """Return the rows that cover `now` by (owner id, limit), making those that are not there yet.
 
-    Safe to run in several processes at once: the first one's row stands. The rows go in by one
-    statement and in one order everywhere, so that no two processes wait for one another.
+    Call it in a transaction. Safe to run in several processes at once: the first one's row stands. The rows go in
+    by one statement and in one order everywhere, so that no two processes wait for one another.
     """
     needs = list(needs)
     of = {need.owner.id for need in needs}
@@ -44,6 +44,7 @@ def open_rows(needs: Iterable[Need], now: datetime) -> dict[Place, Allocation]:
     if missing:
         before = _ends_before(of, now)
         rows = [_row(missing[place], now, before.get(place)) for place in sorted(missing, key=str)]
+        rollover.move((row, missing[row.owner_id, LimitKey(row.type, row.provider)].spec) for row in rows)
         Allocation.objects.bulk_create(rows, ignore_conflicts=True)
         current = _by_place(current_rows(of, now))
     return current
@@ -92,7 +93,7 @@ def _apply(row: Allocation, spec: LimitSpec | None) -> int:
     """Write what is allowed only: what is used belongs to the ledger."""
     if spec is None:
         return Allocation.objects.filter(id=row.id, is_active=True).update(is_active=False)
-    wanted = {**_allowed(spec), "is_active": True}
+    wanted = {**_allowed_in(row, spec), "is_active": True}
     if all(getattr(row, name) == value for name, value in wanted.items()):
         return 0
     return Allocation.objects.filter(id=row.id).update(**wanted)
@@ -101,9 +102,19 @@ def _apply(row: Allocation, spec: LimitSpec | None) -> int:
 def as_allowed(row: Allocation, limits: Iterable[Limit]) -> Allocation:
     """Return the row, unsaved, with what these limits allow."""
     if spec := policy.spec_of(limits, row.type, row.provider):
-        for name, value in _allowed(spec).items():
+        for name, value in _allowed_in(row, spec).items():
             setattr(row, name, value)
     return row
+
+
+def _allowed_in(row: Allocation, spec: LimitSpec) -> dict[str, object]:
+    """Return what the spec allows in this row: what was carried over into it stays."""
+    wanted = _allowed(spec)
+    for name in rollover.DIMENSIONS:
+        amount = getattr(spec, name)
+        if amount is not None:
+            wanted[f"allowed_{name}"] = amount + getattr(row, f"rollover_{name}")
+    return wanted
 
 
 def _allowed(spec: LimitSpec) -> dict[str, object]:
@@ -163,7 +174,10 @@ def prepare(*, now: datetime, ahead: timedelta, at_once: int = 500) -> int:
             of = {owners.of_row(row) for row in of_end}
             limits, zones = policy.allowed_for(of, at=end), policy.zones_of(of)
             found = [(row, policy.spec_of(limits.get(row.owner_id, []), row.type, row.provider)) for row in of_end]
-            needs = [Need(owners.of_row(row), zones[row.owner_id], spec) for row, spec in found if spec]
+            # What is left of a period is known at its end only, so one that rolls over begins with its first call.
+            needs = [
+                Need(owners.of_row(row), zones[row.owner_id], spec) for row, spec in found if spec and not spec.rollover
+            ]
             total += len(needs)
             with transaction.atomic():
                 open_rows(needs, end)

@@ -19,7 +19,8 @@ from quotas.policy import LimitKey, LimitSpec
 @dataclass(frozen=True, slots=True)
 class QuotaStanding:
     """One limit in its current period. `used_*` includes `held_*`, what running calls may still reach.
-    An empty `allowed_*` is unlimited; cost is in US dollars."""
+    An empty `allowed_*` is unlimited and contains `rollover_*`, what was carried over; cost is in US dollars.
+    Calls are slowed when `slowed_from` percent are used; a soft limit refuses nothing."""
 
     type: str
     label: str
@@ -35,6 +36,12 @@ class QuotaStanding:
     held_requests: int = 0
     held_tokens: int = 0
     held_cost: Decimal = Decimal(0)
+    rollover_requests: int = 0
+    rollover_tokens: int = 0
+    rollover_cost: Decimal = Decimal(0)
+    soft: bool = False
+    slowed_from: int = 100
+    emergency_uses_left: int = 0
 
 
 def standings(user: User, now: datetime) -> list[QuotaStanding]:
@@ -76,6 +83,12 @@ def _counted(row: Allocation, held: Amounts) -> QuotaStanding:
         held_requests=held.requests,
         held_tokens=held.tokens,
         held_cost=from_nano(held.cost),
+        rollover_requests=row.rollover_requests,
+        rollover_tokens=row.rollover_tokens,
+        rollover_cost=row.rollover_cost,
+        soft=row.soft,
+        slowed_from=row.pace_from,
+        emergency_uses_left=max(0, row.buffer_uses - row.buffer_used) if row.buffer_percent else 0,
     )
 
 
@@ -89,6 +102,9 @@ def _untouched(spec: LimitSpec, user: User, now: datetime) -> QuotaStanding:
         allowed_tokens=spec.tokens,
         allowed_cost=spec.cost,
         resets_at=period(spec.type, now, user.time_zone)[1],
+        soft=spec.soft,
+        slowed_from=spec.pace_from,
+        emergency_uses_left=spec.buffer_uses if spec.buffer_percent else 0,
     )
 
 

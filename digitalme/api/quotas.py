@@ -20,6 +20,7 @@ class CountsSerializer(serializers.Serializer[Any]):
     allowed = serializers.IntegerField(allow_null=True)
     used = serializers.IntegerField()
     held = serializers.IntegerField()
+    rollover = serializers.IntegerField(help_text="The part of `allowed` that was carried over.")
 
 
 class SpendingSerializer(serializers.Serializer[Any]):
@@ -28,6 +29,7 @@ class SpendingSerializer(serializers.Serializer[Any]):
     allowed = Money(allow_null=True)
     used = Money()
     held = Money()
+    rollover = Money()
 
 
 class QuotaSerializer(serializers.Serializer[Any]):
@@ -39,6 +41,9 @@ class QuotaSerializer(serializers.Serializer[Any]):
     provider = serializers.CharField(allow_null=True, help_text="null: all providers together.")
     binds = serializers.ChoiceField(choices=Binds.choices)
     resets_at = serializers.DateTimeField()
+    soft = serializers.BooleanField(help_text="Warns, and refuses nothing.")
+    slowed_from = serializers.IntegerField(help_text="Percent used from which calls are slowed; 100: never.")
+    emergency_uses_left = serializers.IntegerField(help_text="Critical calls that may go beyond it in this period.")
     requests = CountsSerializer()
     tokens = CountsSerializer()
     cost = SpendingSerializer()
@@ -50,10 +55,13 @@ class QuotaSerializer(serializers.Serializer[Any]):
 
 def _gathered(one: QuotaStanding) -> dict[str, Any]:
     dimensions = {
-        name: {kind: getattr(one, f"{kind}_{name}") for kind in ("allowed", "used", "held")}
+        name: {kind: getattr(one, f"{kind}_{name}") for kind in ("allowed", "used", "held", "rollover")}
         for name in ("requests", "tokens", "cost")
     }
-    facts = {name: getattr(one, name) for name in ("type", "label", "binds", "resets_at")}
+    facts = {
+        name: getattr(one, name)
+        for name in ("type", "label", "binds", "resets_at", "soft", "slowed_from", "emergency_uses_left")
+    }
     return {**facts, "provider": one.provider or None, **dimensions}
 
 

@@ -49,6 +49,16 @@ class Bar:
     resets_at: datetime
     dimension: str = ""
 
+    carried_text: str = ""
+    soft: bool = False
+    slowed_from: int = 100
+    emergency_uses_left: int = 0
+
+    @property
+    def slowed(self) -> bool:
+        """Whether calls are slowed by now, so that the rest lasts."""
+        return self.slowed_from < 100 and not self.soft and self.share * 100 > self.slowed_from
+
     @property
     def percent(self) -> int:
         """How much is used, at most 100."""
@@ -87,6 +97,10 @@ def _bars(one: QuotaStanding, names: dict[str, str]) -> list[Bar]:
                 share=Decimal(used) / Decimal(allowed) if allowed else Decimal(1),
                 held_text=written(Decimal(held)) if held else "",
                 resets_at=one.resets_at,
+                carried_text=written(Decimal(carried)) if (carried := getattr(one, f"rollover_{dimension}")) else "",
+                soft=one.soft,
+                slowed_from=one.slowed_from,
+                emergency_uses_left=one.emergency_uses_left,
                 dimension=dimension,
             )
         )

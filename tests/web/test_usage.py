@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from digitalme.accounts.models import User
+from quotas.models import Allocation
 from tests.web.conftest import add_call, queries_of
 from usage.models import UsageRecord
 
@@ -69,3 +70,26 @@ def test_the_number_of_queries_does_not_grow_with_calls(alice_client: Client, al
     for _ in range(30):
         add_call(alice)
     assert queries_of(alice_client, PAGE) == few <= 19
+
+
+def test_a_bar_says_what_was_carried_over_and_how_the_limit_bends(alice_client: Client, alice: User) -> None:
+    now = timezone.now()
+    Allocation.objects.create(
+        user=alice,
+        owner_id=alice.pk,
+        type="daily",
+        allowed_requests=120,
+        rollover_requests=20,
+        used_requests=120,
+        pace_from=80,
+        buffer_percent=10,
+        buffer_uses=3,
+        buffer_used=1,
+        period_start=now - timedelta(hours=1),
+        period_end=now + timedelta(hours=1),
+    )
+    text = alice_client.get(PAGE).content.decode()
+    assert "120 of 120" in text
+    assert "20 of it carried over" in text
+    assert "calls are slowed so that the rest lasts" in text
+    assert "2 critical calls may go beyond it" in text
