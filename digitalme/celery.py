@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from celery import Celery, signals
+from celery.schedules import crontab
 from django.conf import settings
 
 from digitalme import logs
@@ -37,5 +38,6 @@ app.conf.beat_schedule = {
     "look-after-audit-trail": {"task": "gateway.look_after_audit_trail", "schedule": 86400.0},
     "remind-of-ends-of-keys": {"task": "apikeys.remind", "schedule": 3600.0},
     "test-stored-keys": {"task": "apikeys.recheck", "schedule": 900.0},
+    "adjust-limits": {"task": "gateway.adjust_limits", "schedule": crontab(hour=0, minute=0)},
     "open-new-periods": {"task": "quotas.open_periods", "schedule": 300.0},
 }

@@ -16,7 +16,8 @@ from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
 from digitalme.errors import InvalidRequest
 from quotas import letters, limits, owners, policy, raises
-from quotas.models import Allocation, Binds, Lease, Limit, LimitType, Raise, Tier
+from quotas.adjustment_page import AdjustmentAdmin
+from quotas.models import Adjustment, Allocation, Binds, Lease, Limit, LimitType, Raise, Tier
 from quotas.owners import Owner
 
 AMOUNTS = ["requests", "tokens", "cost"]
@@ -358,3 +359,6 @@ class RaiseAdmin(admin.ModelAdmin[Raise]):
 
     def _may_answer(self, request: HttpRequest, obj: Raise) -> bool:
         return self.has_change_permission(request, obj)
+
+
+admin.site.register(Adjustment, AdjustmentAdmin)

@@ -211,6 +211,42 @@ class Allocation(models.Model):
         return f"{self.get_type_display()} of {self.owner_id} from {self.period_start:%Y-%m-%d}"
 
 
+class Adjustment(models.Model):
+    """The share of a tier's allowance that one person gets, in percent, and why."""
+
+    class Payment(models.TextChoices):
+        NONE = "none", "Does not pay"
+        PAID = "paid", "Paid"
+        OVERDUE = "overdue", "Overdue"
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="adjustment"
+    )
+    percent = models.PositiveSmallIntegerField(default=WHOLE, editable=False)
+    reasons = models.JSONField(default=list, editable=False)
+    computed_at = models.DateTimeField(null=True, editable=False)
+    payment = models.CharField(max_length=8, choices=Payment, default=Payment.NONE)
+    override_percent = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="A share set by hand, from 50 to 150; empty: the computed one."
+    )
+    override_why = models.CharField(max_length=300, blank=True, help_text="The person reads it.")
+
+    def __str__(self) -> str:
+        return f"{self.effective} % for {self.user_id}"
+
+    @property
+    def effective(self) -> int:
+        """The share that holds, in percent."""
+        return self.percent if self.override_percent is None else self.override_percent
+
+    @property
+    def words(self) -> list[str]:
+        """Why the share is what it is, in sentences."""
+        if self.override_percent is not None:
+            return [f"An administrator set it: {self.override_why}"]
+        return [f"{words} ({points:+d} %)" for points, words in self.reasons]
+
+
 class EmergencyUse(models.Model):
     """A critical call that went beyond a limit; its id is the call's request id. `audited` follows the call."""
 

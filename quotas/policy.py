@@ -36,6 +36,9 @@ PACE_FROM = {LimitType.DAILY: 80, LimitType.MONTHLY: 80}
 ROLLOVER = {LimitType.MONTHLY: 50}
 BUFFER_PERCENT, BUFFER_USES = 10, 3
 NO_ZONE = "UTC"
+# Neither a share nor what is carried over takes a person beyond this many requests in a period on the house's keys;
+# a limit itself may allow more.
+MOST_REQUESTS = 10_000
 
 
 class LimitKey(NamedTuple):
@@ -84,7 +87,12 @@ def limits_of(of: Collection[Owner]) -> dict[UUID, list[Limit]]:
     gone. A user who does not exist is absent.
     """
     users = _ids(one.user_id for one in of if one.scope == owners.USER)
-    tiers = dict(User.objects.filter(id__in=users).values_list("id", "tier_id")) if users else {}
+    people = User.objects.filter(id__in=users).values_list(
+        "id", "tier_id", "adjustment__percent", "adjustment__override_percent"
+    )
+    found_people = list(people) if users else []
+    tiers = {user: tier for user, tier, _, _ in found_people}
+    shares = {user: _given(by_hand, _given(percent, WHOLE)) for user, _, percent, by_hand in found_people}
     default = Tier.objects.filter(is_default=True).values_list("id", flat=True).first() if users else None
     by_tier: dict[int, list[Limit]] = {}
     by_owner: dict[UUID, list[Limit]] = {}
@@ -100,7 +108,8 @@ def limits_of(of: Collection[Owner]) -> dict[UUID, list[Limit]]:
             owner = limit.user_id or limit.team_id or limit.token_id or owners.THE_HOUSE.id
             by_owner.setdefault(owner, []).append(limit)
     found = {
-        user: _overridden(_of_tier(tier or default, by_tier), by_owner.get(user, [])) for user, tier in tiers.items()
+        user: _overridden(_shared(_of_tier(tier or default, by_tier), shares[user]), by_owner.get(user, []))
+        for user, tier in tiers.items()
     }
     for one in of:
         if one.scope != owners.USER:
@@ -239,6 +248,22 @@ def _given(value: int | None, otherwise: int) -> int:
 
 def _of_tier(tier: int | None, by_tier: dict[int, list[Limit]]) -> list[Limit]:
     return [Limit(**limit) for limit in BUILT_IN] if tier is None else by_tier.get(tier, [])
+
+
+def _shared(tiers: list[Limit], percent: int) -> list[Limit]:
+    """Return the tier's allowances on the house's keys by a person's share of them."""
+    return tiers if percent == WHOLE else [_times(one, percent) for one in tiers]
+
+
+def _times(limit: Limit, percent: int) -> Limit:
+    if limit.binds != Binds.SYSTEM:
+        return limit
+    changed = copy.copy(limit)
+    if limit.requests is not None:
+        changed.requests = min(limit.requests * percent // WHOLE, max(limit.requests, MOST_REQUESTS))
+    changed.tokens = None if limit.tokens is None else limit.tokens * percent // WHOLE
+    changed.cost = None if limit.cost is None else limit.cost * percent / WHOLE
+    return changed
 
 
 def _overridden(tiers: list[Limit], own: list[Limit]) -> list[Limit]:

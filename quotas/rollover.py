@@ -12,11 +12,9 @@ from uuid import UUID
 from django.db.models import F
 
 from quotas.models import WHOLE, Allocation
-from quotas.policy import LimitKey, LimitSpec
+from quotas.policy import MOST_REQUESTS, LimitKey, LimitSpec
 
 DIMENSIONS = ("requests", "tokens", "cost")
-# What is carried over never takes a person beyond this many requests in a period; a limit itself may allow more.
-MOST_REQUESTS = 10_000
 Carried = dict[str, int | Decimal]
 
 

@@ -44,6 +44,9 @@ class Permission(StrEnum):
     VIEW_RAISES = "quotas.view_raise"
     ADD_RAISES = "quotas.add_raise"
     CHANGE_RAISES = "quotas.change_raise"
+    VIEW_ADJUSTMENTS = "quotas.view_adjustment"
+    CHANGE_ADJUSTMENTS = "quotas.change_adjustment"
+    VIEW_EMERGENCY_USES = "quotas.view_emergencyuse"
     VIEW_LEASES = "quotas.view_lease"
 
     VIEW_AUDIT_EVENTS = "audit.view_auditevent"

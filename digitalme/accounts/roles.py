@@ -49,6 +49,8 @@ _READ = frozenset(
         Permission.VIEW_LIMITS,
         Permission.VIEW_ALLOCATIONS,
         Permission.VIEW_RAISES,
+        Permission.VIEW_ADJUSTMENTS,
+        Permission.VIEW_EMERGENCY_USES,
         Permission.VIEW_LEASES,
         Permission.VIEW_AUDIT_EVENTS,
         Permission.VIEW_RECORDS,
@@ -76,6 +78,7 @@ _QUOTAS = frozenset(
         Permission.CHANGE_ALLOCATIONS,
         Permission.ADD_RAISES,
         Permission.CHANGE_RAISES,
+        Permission.CHANGE_ADJUSTMENTS,
     }
 )
 PERMISSIONS: dict[Role, frozenset[Permission]] = {

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from digitalme.api.resource import Money, Resource
-from quotas import standing
+from quotas import adjustment, standing
 from quotas.models import Binds, LimitType
 from quotas.standing import QuotaStanding
 
@@ -72,3 +72,20 @@ class Quotas(Resource):
     def get(self, request: Request) -> Response:
         """List the limits that bind the caller's calls."""
         return Response(QuotaSerializer(standing.standings(self.user, timezone.now()), many=True).data)
+
+
+class AdjustmentSerializer(serializers.Serializer[Any]):
+    """Which share of the tier's allowance on the house's keys the caller gets, and why."""
+
+    percent = serializers.IntegerField()
+    reasons = serializers.ListField(child=serializers.CharField())
+
+
+class Adjusted(Resource):
+    """Why the caller's limits are what they are."""
+
+    @extend_schema(operation_id="quotas_adjustment", responses=AdjustmentSerializer)
+    def get(self, request: Request) -> Response:
+        """Tell the caller's share of the tier's allowance, and why it is that."""
+        percent, reasons = adjustment.explained(self.user)
+        return Response({"percent": percent, "reasons": list(reasons)})

@@ -27,6 +27,7 @@ urlpatterns = [
     path("providers/", providers.Providers.as_view(), name="api_providers"),
     path("providers/<slug:provider>/consent/", providers.ProviderConsent.as_view(), name="api_provider_consent"),
     path("quotas/", quotas.Quotas.as_view(), name="api_quotas"),
+    path("quotas/adjustment/", quotas.Adjusted.as_view(), name="api_adjustment"),
     path("quotas/budgets/", caps.Budgets.as_view(), name="api_budgets"),
     path("quotas/budgets/<int:limit_id>/", caps.Budget.as_view(), name="api_budget"),
     path("quotas/raises/", raises.Raises.as_view(), name="api_raises"),

@@ -58,6 +58,7 @@ class Action(StrEnum):
     RAISE_REFUSED = "raise.refused"
     RAISE_ENDED = "raise.ended"
     EMERGENCY_USED = "emergency.used"
+    LIMITS_ADJUSTED = "limits.adjusted"
     TIER_SET = "tier.set"
     TIER_REMOVED = "tier.removed"
 
@@ -198,6 +199,7 @@ ALLOWED: dict[str, Callable[[Any], Any]] = {
     "tokens": _whole,
     "cost": _money,
     "count": _whole,
+    "percent": _whole,
     "through": _whole,
     "members": _whole,
     "key_id": _key_id,

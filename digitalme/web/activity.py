@@ -43,6 +43,8 @@ _WORDS: dict[Action | None, tuple[str, str]] = {
     Action.TEAM_ROLE_CHANGED: (_TEAM, "Role in a team changed"),
     Action.TEAM_HANDED_OVER: (_TEAM, "Team handed over"),
     Action.ALLOCATION_SET: ("gauge", "Limit changed"),
+    Action.LIMITS_ADJUSTED: ("gauge", "Share of the tier's limits changed"),
+    Action.EMERGENCY_USED: ("gauge", "A critical call went beyond a limit"),
     Action.RAISE_ASKED: ("gauge", "More asked for"),
     Action.RAISE_GRANTED: ("gauge", "More granted for a while"),
     Action.RAISE_REFUSED: ("gauge", "More refused"),

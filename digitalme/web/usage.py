@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 from digitalme.errors import InvalidRequest, QuotaExceeded
 from digitalme.web import budgets, charts, quota_bars, raises, spending
 from digitalme.web.access import SignedInRequest, page, signed_in
+from quotas import adjustment
 from quotas import raises as asking
 from usage import analytics
 from usage.models import UsageRecord
@@ -37,6 +38,7 @@ def answer(request: SignedInRequest, form: Any = None, budget_form: Any = None) 
     context = {
         "today": analytics.today(user, now),
         "bars": bars,
+        "share": adjustment.explained(user),
         **raises.context_of(user, bars, form),
         **budgets.context_of(user, budget_form),
         "spent": spent,

@@ -50,6 +50,7 @@ MATRIX = {
     "api_providers": Entry("own"),
     "api_provider_consent": Entry("own"),
     "api_quotas": Entry("own"),
+    "api_adjustment": Entry("own"),
     "api_budgets": Entry("own", bodies={"post": {"type": "daily"}}),
     "api_budget": Entry("object", reads=False, bodies={"delete": {}}),
     "api_raises": Entry("own", bodies={"post": {"type": "daily"}}),
