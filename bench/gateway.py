@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench import load, processes, rotation, stage, vault
+from bench import ledger, load, processes, rotation, stage, vault
 from bench.stage import Place
 from tests import servers
 
@@ -174,15 +174,21 @@ def run(chosen: argparse.Namespace) -> int:
         rotated = json.loads(_output(["-m", "bench.rotation", "--json", "--keys", str(chosen.rotated)], environ))
         print_table(f"Plain calls (driven by {load.best_driver(streams=False)})", plain, stream=False)
         print_table("Streams of 54 events, 10 ms apart (driven by asyncio)", streams, stream=True)
-        ledger = stage.manage(environ, "check_ledger")
+        hot = json.loads(_output(["-m", "bench.ledger", "--json"], environ | {"BENCH_TOKEN": token}))
+        exact = stage.manage(environ, "check_ledger")
         log = (folder / "web.log").read_text(errors="replace")
     if proxy is None:
         print("\nnginx is not installed: no ratio to it.")
     print()
-    found = [*verdicts(plain, sealing), *rotation.verdicts(rotated), (not log, "the server logged no warning")]
+    found = [
+        *verdicts(plain, sealing),
+        *rotation.verdicts(rotated),
+        *ledger.verdicts(hot),
+        (not log, "the server logged no warning"),
+    ]
     for holds, sentence in found:
         print(f"  {'holds ' if holds else 'MISSED'}  {sentence}")
-    print(f"  ledger  {ledger or 'exact'}")
+    print(f"  ledger  {exact or 'exact'}")
     if log:
         print(log[-3000:])
     return 0 if all(holds for holds, _ in found) else 1

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from digitalme.accounts import standing as people
@@ -149,20 +149,26 @@ class Posting:
         Raises MissingPeriods before anything is booked if a row that must bind a call is not there;
         then call `ensure_periods` outside of the transaction and try again.
         """
-        self._check_periods(holds, now)
-        bindings: dict[tuple[Any, ...], _Binding] = {}
+        # A token is one user's; to look at one id less for each call tells in a crowd.
+        callers = [(one.token_id or one.user_id, one.provider, one.key_source, one.team_id) for one in holds]
+        alike = dict(zip(callers, holds, strict=True))
+        self._check_periods(alike.values(), now)
+        bindings = {caller: self._binding(hold) for caller, hold in alike.items()}
         outcomes: list[Granted | Refused | None] = []
         denied: list[_Denied] = []
-        for place, hold in enumerate(holds):
-            key = hold.user_id, hold.token_id, hold.provider, hold.key_source, hold.team_id
-            binding = bindings.get(key)
-            if binding is None:
-                binding = bindings[key] = self._binding(hold)
-            obstacle = decide(binding.states, hold.estimate)
-            slow = slowed(binding.paced, hold.estimate, now) if binding.paced and obstacle is None else None
+        for place, (caller, hold) in enumerate(zip(callers, holds, strict=True)):
+            binding, estimate = bindings[caller], hold.estimate
+            obstacle = decide(binding.states, estimate)
+            slow = slowed(binding.paced, estimate, now) if binding.paced and obstacle is None else None
             if obstacle is not None:
                 outcomes.append(None)
                 denied.append(_Denied(place, hold, obstacle))
+            elif slow is None and not binding.soft:
+                # What nearly every call is, without a detour.
+                for state in binding.states:
+                    _add(state, estimate)
+                self._granted.append((hold, binding.ids))
+                outcomes.append(Granted(hold.request_id, binding.ids, estimate, tightest(binding.states)))
             elif slow is not None and (hold.critical or slow.seconds > LONGEST_WAIT or slow.by_estimate):
                 outcomes.append(None)
                 denied.append(_Denied(place, hold, slow.obstacle, slow.seconds))
@@ -170,7 +176,7 @@ class Posting:
                 outcomes.append(self._grant(hold, binding, wait=slow.seconds if slow else 0.0))
         if denied:
             yield from self._look_further(denied, outcomes, now)
-        return [one for one in outcomes if one is not None]
+        return cast("list[Granted | Refused]", outcomes)
 
     def _grant(
         self, hold: Hold, binding: _Binding, pool: UUID | None = None, *, wait: float = 0.0, emergency: bool = False
@@ -308,11 +314,11 @@ class Posting:
             passing = wait is None and fits
             outcomes[place] = Refused(hold.request_id, limit, _scope(of, hold), amount, passing, own, wait)
 
-    def _check_periods(self, holds: Sequence[Hold], now: datetime) -> None:
+    def _check_periods(self, holds: Iterable[Hold], now: datetime) -> None:
         there = {(one.owner_id, one.type, one.provider) for some in self._of_owners.values() for one in some}
         missing = set()
-        for user, provider, zone, token, team in {_who(hold) for hold in holds}:
-            caller = Caller(user, provider, zone, token)
+        for hold in holds:
+            caller, team = _caller(hold), hold.team_id
             expected = known.expected(caller.place, now)
             # Whoever joined the team meanwhile calls with its key before its rows are known.
             stranger = team is not None and expected is not None and team not in expected.teams
@@ -360,10 +366,6 @@ def _state(row: tuple[Any, ...]) -> AllocationState:
         pace_from=row[14],
         starts_at=moment(row[15]),
     )
-
-
-def _who(hold: Hold) -> tuple[UUID, str, str, UUID | None, UUID | None]:
-    return hold.user_id, hold.provider, hold.time_zone, hold.token_id, hold.team_id
 
 
 def _caller(hold: Hold) -> Caller:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from bench import gateway, load, processes, rotation, stage, vault
+from bench import gateway, ledger, load, processes, rotation, stage, vault
 from bench.stage import Place
 
 pytestmark = pytest.mark.once
@@ -122,3 +122,10 @@ def test_figures_are_medians_but_errors_add_up() -> None:
 def test_a_rotation_that_is_slow_or_loses_something_is_said(change: dict[str, float], missed: list[str]) -> None:
     seen: dict[str, float] = {"keys": 1000, "seconds": 59, "reads": 9, "failed": 0, "left": 0} | change
     assert [sentence.split(":")[0] for holds, sentence in rotation.verdicts(seen) if not holds] == missed
+
+
+@pytest.mark.parametrize(("p95", "holds"), [(4.9, True), (5.0, False)])
+def test_the_promise_on_admissions_is_below_five_milliseconds(p95: float, holds: bool) -> None:
+    ((kept, sentence),) = ledger.verdicts({"reserve_p50": 2.0, "reserve_p95": p95, "per_second": 2_500.0})
+    assert kept is holds
+    assert "one hot limit" in sentence

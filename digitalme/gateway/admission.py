@@ -145,9 +145,9 @@ def answer(
 
 def wanted(calls: Sequence[Call], holders: Mapping[str, Holder]) -> tuple[set[tuple[UUID, str]], set[Place]]:
     """Return the (user, place) for which a key is looked for, and where calls are booked."""
-    asking = [
-        (who, call) for call in calls if call.provider and not call.problem and (who := holders.get(call.token_digest))
-    ]
+    # Most calls of a crowd are alike, and texts compare faster than ids.
+    alike = {(call.token_digest, call.place): call for call in calls if call.provider and not call.problem}
+    asking = [(who, call) for call in alike.values() if (who := holders.get(call.token_digest))]
     needy = {(who.user_id, call.place) for who, call in asking if call.provider and call.provider.needs_key}
     return needy, {(who.user_id, who.token_id, call.slug) for who, call in asking}
 

@@ -147,7 +147,7 @@ class Runtime:
         )
         used_tokens, used_keys = self._last_use.due(outcomes)
         told = [outcome for outcome in outcomes if outcome.bill]
-        if any(isinstance(one, Admitted) and one.granted.emergency for one in answers):
+        if any(call.critical for call in calls):
             self._aside(partial(_write_down, now))
         if late or used_tokens or used_keys or told:
             self._aside(partial(_follow_up, late, told, used_tokens, used_keys, now))

@@ -53,11 +53,11 @@ def test_it_sets_the_tier() -> None:
 
 
 def test_a_second_run_updates_what_is_given_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    Tier.objects.create(slug="pro", name="Pro")
+    Tier.objects.create(slug="gold", name="Gold")
     type_in(monkeypatch, PASSWORD + "\n")
     run("new@example.com", "--role", "support", "--password-stdin")
-    assert run("NEW@example.com", "--tier", "pro") == "Updated new@example.com: support, tier Pro."
-    assert run("new@example.com", "--role", "admin") == "Updated new@example.com: admin, tier Pro."
+    assert run("NEW@example.com", "--tier", "gold") == "Updated new@example.com: support, tier Gold."
+    assert run("new@example.com", "--role", "admin") == "Updated new@example.com: admin, tier Gold."
     user = User.objects.get()
     assert user.check_password(PASSWORD)
     assert roles.role_of(user) is Role.ADMIN
@@ -90,8 +90,8 @@ def test_an_odd_address_is_refused(email: str) -> None:
 
 
 def test_an_unknown_tier_is_refused_and_the_known_ones_are_named() -> None:
-    Tier.objects.create(slug="pro", name="Pro")
-    with pytest.raises(CommandError, match="pro"):
+    Tier.objects.create(slug="gold", name="Gold")
+    with pytest.raises(CommandError, match="gold"):
         run("new@example.com", "--tier", "golden")
     assert not User.objects.exists()
 

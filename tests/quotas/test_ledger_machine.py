@@ -12,7 +12,7 @@ from digitalme.accounts.models import User
 from digitalme.statements import ask
 from quotas import known, ledger, limits
 from quotas.ledger import Amounts, Granted
-from quotas.models import Allocation, Lease
+from quotas.models import Allocation, Lease, Limit
 from tests.quotas.conftest import NOW, at_full_speed, hold, reserve, settle, sweep
 
 REQUESTS, TOKENS = 5, 1_000
@@ -31,10 +31,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now = NOW
         self.running: dict[object, tuple[User, Amounts]] = {}
         self.settled: Counter[tuple[object, str]] = Counter()
+        self.more: Counter[str] = Counter()
         self.people = {name: User.objects.create_user(f"{name}@example.com") for name in PEOPLE}
         for user in self.people.values():
             limits.set_allocation(actor=None, user=user, provider="", type="daily", requests=REQUESTS, now=NOW)
             limits.set_allocation(actor=None, user=user, provider="", type="monthly", tokens=TOKENS, now=NOW)
+        Limit.objects.update(rollover_percent=0)  # which test_rollover.py is about
         at_full_speed()
 
     @rule(calls=st.lists(st.tuples(st.sampled_from(PEOPLE), st.integers(0, 600)), min_size=1, max_size=6))
@@ -43,7 +45,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for call, outcome in zip(holds, reserve(holds, self.now), strict=True):
             user = next(user for user in self.people.values() if user.id == call.user_id)
             requests, tokens = self._used(user)
-            fits = requests + 1 <= REQUESTS and tokens + call.estimate.tokens <= TOKENS
+            allowed = REQUESTS + self.more[user.email.partition("@")[0]]
+            fits = requests + 1 <= allowed and tokens + call.estimate.tokens <= TOKENS
             assert isinstance(outcome, Granted) == fits
             if fits:
                 self.running[call.request_id] = user, call.estimate
@@ -58,6 +61,24 @@ class LedgerMachine(RuleBasedStateMachine):
         if again:
             assert not settle(request_id, actual).found  # type: ignore[arg-type]
         self._count(user, actual)
+
+    @rule(name=st.sampled_from(PEOPLE))
+    def raise_a_limit(self, name: str) -> None:
+        """It takes effect at once, and what is used stays used."""
+        self.more[name] += 1
+        requests = REQUESTS + self.more[name]
+        user = self.people[name]
+        limits.set_allocation(actor=None, user=user, provider="", type="daily", requests=requests, now=self.now)
+
+    @rule()
+    def begin_a_new_month(self) -> None:
+        """What runs is settled where it was booked; the new periods begin with nothing used, for everybody."""
+        following = (self.now + timedelta(days=32)).replace(day=1)
+        for request_id in list(self.running):
+            self.running.pop(request_id)
+            assert settle(request_id, Amounts(), following).found  # type: ignore[arg-type]
+        self.now = following
+        self.settled.clear()
 
     @precondition(lambda self: self.running)
     @rule(which=st.integers(0, 100))
@@ -85,7 +106,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def counters_are_settled_plus_held_and_within_limits(self) -> None:
         for user in self.people.values():
             requests, tokens = self._used(user)
-            for row in Allocation.objects.filter(user=user, binds="system").exclude(type="demo"):
+            current = Allocation.objects.filter(user=user, binds="system", period_start__lte=self.now)
+            for row in current.filter(period_end__gt=self.now).exclude(type="demo"):
                 assert (row.used_requests, row.used_tokens) == (requests, tokens)
                 assert row.used_requests <= (row.allowed_requests or requests)
                 assert row.used_tokens <= (row.allowed_tokens or tokens)
