@@ -1,7 +1,7 @@
 """Whose limits bind a call beside the user's own: a token's cap, the house's, a team's pool, budgets on own keys."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import pytest
 from digitalme.accounts import tokens
 from digitalme.accounts.models import Membership, Team, User
 from digitalme.errors import InvalidRequest
-from quotas import caps, limits, owners
+from quotas import caps, known, limits, owners
 from quotas.caps import Cap
 from quotas.ledger import Amounts, Granted, Refused
 from quotas.models import Allocation, Limit
@@ -193,3 +193,34 @@ def test_a_teams_month_begins_in_the_zone_of_its_owner(dana: User, crew: Team) -
     put(owners.of_team(crew.id), "daily", requests=1)
     starts = Allocation.objects.get(owner_id=crew.id).period_start
     assert starts == datetime.fromisoformat("2026-03-09T15:00:00+00:00")
+
+
+def test_a_new_day_begins_for_every_owner_once_and_adds_up_alike(dana: User, crew: Team) -> None:
+    token, _ = tokens.issue(user=dana, name="nightly")
+    use_up_the_own(dana)
+    everybody = [owners.of_team(crew.id), owners.of_token(token.id), owners.THE_HOUSE]
+    for one in everybody:
+        put(one, "daily", requests=2)
+    put(owners.of_team(crew.id), "daily", per_member=True, requests=2)
+    bound = [*everybody, owners.of_member(crew.id, dana.id)]
+    for day in range(3):
+        now = NOW + timedelta(days=day)
+        # A clock that goes back within the day, and a second look at the beginning, change nothing.
+        for moment in (now, now - timedelta(hours=1), now):
+            known.forget()
+            granted([hold(dana, token_id=token.id)], moment)
+        for one in bound:
+            rows = Allocation.objects.filter(owner_id=one.id).order_by("period_start")
+            assert [row.used_requests for row in rows] == [2] * (day + 1)
+
+
+def test_a_token_that_is_replaced_in_traffic_gives_its_user_nothing_anew(dana: User) -> None:
+    limits.set_allocation(actor=None, user=dana, provider="openai", type="demo", requests=3, now=NOW)
+    old, _ = tokens.issue(user=dana, name="old")
+    calls = [hold(dana, token_id=old.id), hold(dana, token_id=old.id)]
+    assert granted(calls) == [True, True]
+    new, _ = tokens.issue(user=dana, name="new")
+    assert granted([hold(dana, token_id=new.id), hold(dana, token_id=new.id)]) == [True, False]
+    for call in calls:
+        assert settle(call.request_id, Amounts(1, 5, 5)).found
+    assert granted([hold(dana, token_id=new.id)]) == [False]
