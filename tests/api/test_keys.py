@@ -175,7 +175,7 @@ def test_tests_of_keys_are_counted(alice_program: Client, alice: User, openai: F
     set_key(alice_program)
     answers = [alice_program.post("/api/v1/keys/openai/test/") for _ in range(11)]
     assert [answer.status_code for answer in answers] == [200] * 10 + [429]
-    assert answers[-1].json()["code"] == "QuotaExceeded"
+    assert answers[-1].json()["code"] == "RateLimited"
     assert int(answers[-1]["Retry-After"]) > 0
     assert by_token(alice).post("/api/v1/keys/openai/test/").status_code == 429
 
