@@ -1,24 +1,11 @@
 """Every key that a provider definition may have. The reader, the published JSON schema and its help come from here."""
 
-from typing import Any
+from typing import Any, get_args
 
+from providers.operations import Dialect
 from providers.shape import ONE_LINE, Key, json_schema
 
-DIALECTS = (
-    "none",
-    "json",
-    "openai_chat",
-    "openai_responses",
-    "openai_embeddings",
-    "openai_images",
-    "openai_speech",
-    "openai_transcription",
-    "openai_later",
-    "anthropic_messages",
-    "gemini",
-    "captcha",
-    "jsonrpc",
-)
+DIALECTS = get_args(Dialect)
 ERROR_SHAPES = (
     "openai",
     "anthropic",
