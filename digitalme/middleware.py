@@ -141,8 +141,8 @@ def _zone(user: Any) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo("UTC")
 
 
-class sign_ins:
-    """Count what is sent to the pages on which people sign in, sign up or reset a password, by address."""
+class _Hooks:
+    """A middleware that only has hooks, in either mode."""
 
     sync_capable = async_capable = True
 
@@ -153,6 +153,10 @@ class sign_ins:
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
         return self.get_response(request)  # type: ignore[no-any-return]
+
+
+class sign_ins(_Hooks):
+    """Count what is sent to the pages on which people sign in, sign up or reset a password, by address."""
 
     def process_view(self, request: HttpRequest, *_view: Any) -> HttpResponse | None:
         """Answer in the view's place if there was too much of it."""
@@ -174,18 +178,8 @@ def _told(request: HttpRequest, error: DigitalMeError) -> HttpResponse:
     return response
 
 
-class errors:
+class errors(_Hooks):
     """Turn a DigitalMeError that a view let through into a page, or a fragment for HTMX."""
-
-    sync_capable = async_capable = True
-
-    def __init__(self, get_response: Handler) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        return self.get_response(request)  # type: ignore[no-any-return]
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Render our own errors; anything else is a fault and stays one."""
