@@ -16,15 +16,7 @@ from apikeys.models import Credential
 from digitalme.accounts.models import Team, User
 from providers.registry import Provider
 from tests.apikeys.conftest import KEY, OTHER_KEY
-
-
-def run(name: str, *arguments: str, stdin: str = "") -> str:
-    """Run a command and return what it printed."""
-    out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdin", io.StringIO(stdin))
-        call_command(name, *arguments, stdout=out)
-    return out.getvalue()
+from tests.commands import run
 
 
 def stored() -> tuple[str, str]:

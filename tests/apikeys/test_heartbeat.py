@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from apikeys import heartbeat, keyring, masters
 from apikeys.models import HouseKey, KeyHolder
-from tests.apikeys.test_rotation import BOTH
+from tests.apikeys.houses import BOTH
 
 
 @pytest.mark.django_db(transaction=True)

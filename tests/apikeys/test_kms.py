@@ -14,9 +14,9 @@ from apikeys import keyring, kms, masters, resolution
 from apikeys.apps import house_keys
 from digitalme.accounts.models import User
 from tests.apikeys.conftest import KEY, add_key
-from tests.apikeys.test_commands import run
 from tests.apikeys.test_masters import PROCESSES, ended
 from tests.apikeys.transit import TOKEN, Transit
+from tests.commands import run
 
 MASTER = os.urandom(32)
 

@@ -1,45 +1,20 @@
 """rotate_master_key, as an operator runs it: nothing stored is ever lost, and every refusal says what to do."""
 
-import base64
-import os
 import re
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.utils import timezone
 
-from apikeys import heartbeat, kept, keyring, masters, resealing, resolution, sealed_rows
+from apikeys import heartbeat, kept, keyring, masters, sealed_rows
 from apikeys.models import Credential, HouseKey, KeptKey, KeyHolder, Resealing
 from digitalme.accounts.models import Team, User
 from digitalme.audit.models import AuditEvent
 from tests.apikeys.conftest import KEY, OTHER_KEY, add_key
-from tests.apikeys.test_commands import run
-
-
-def new() -> str:
-    return base64.b64encode(os.urandom(32)).decode()
-
-
-ONE, TWO, THREE, SECOND_PRINT = (new() for _ in range(4))
-OLD = f"k1:{ONE}"
-BOTH = f"k2:{TWO},k1:{ONE}"
-
-
-@pytest.fixture
-def house(db: None, settings: Any) -> Callable[[str], None]:
-    """Give the house other masters, as a start with another configuration does."""
-
-    def give(masters_: str) -> None:
-        settings.DIGITALME_MASTER_KEYS = masters_
-        masters.verify()
-
-    KeyHolder.objects.all().delete()  # web processes that other tests keep running
-    give(OLD)
-    return give
+from tests.apikeys.houses import BOTH, ONE, SECOND_PRINT, THREE, TWO, opened, rotate, sealed_with
 
 
 @pytest.fixture
@@ -49,23 +24,8 @@ def _stored(house: Callable[[str], None], alice: User, bob: User, team: Team) ->
         add_key(owner)
 
 
-def opened() -> set[str]:
-    return {resolution.unseal(resolution.resolved(one))["api_key"].reveal() for one in Credential.objects.all()}
-
-
-def sealed_with() -> set[str]:
-    """The masters that the columns name, which must be those that the ciphertexts name."""
-    ids = set(Credential.objects.values_list("key_id", flat=True))
-    assert ids == set().union(*(sealed_rows.key_ids(one.sealed) for one in Credential.objects.all()))
-    return ids
-
-
 def states() -> dict[str, str]:
     return dict(HouseKey.objects.filter(kind="master", key_id__startswith="k").values_list("key_id", "state"))
-
-
-def rotate(*arguments: str) -> str:
-    return run("rotate_master_key", *arguments)
 
 
 def refusal(*arguments: str) -> str:
@@ -372,69 +332,3 @@ def test_the_status_says_what_to_do_next_until_nothing_is(house: Callable[[str],
     assert "Re-seal: 4 done, 0 to go, finished." in rotate("--status")
     rotate("retire", "k1")
     assert "Next: Nothing to do" in rotate("--status")
-
-
-def test_a_throttled_reseal_takes_its_time(house: Callable[[str], None], alice: User, bob: User) -> None:
-    add_key(alice)
-    add_key(bob)
-    house(BOTH)
-    rotate("promote", "k2")
-    pauses: list[float] = []
-    resealing.run(throttle=1, sleep=pauses.append)
-    assert len(pauses) == 2
-    assert all(0 <= pause <= 1 for pause in pauses)
-    assert sealed_with() == {"k2"}
-
-
-def test_a_reseal_stops_when_another_master_is_promoted_meanwhile(
-    house: Callable[[str], None], alice: User, bob: User
-) -> None:
-    add_key(alice)
-    add_key(bob)
-    house(BOTH)
-    rotate("promote", "k2")
-
-    def back(progress: resealing.Progress) -> None:
-        if progress.resealed == 1:
-            call_command("rotate_master_key", "promote", "k1")
-
-    with pytest.raises(resealing.Superseded, match="Run it again"):
-        resealing.run(batch=1, tell=back)
-    assert opened() == {KEY}
-
-
-def test_an_interrupted_reseal_goes_on_where_it_stopped(house: Callable[[str], None], alice: User, bob: User) -> None:
-    add_key(alice)
-    add_key(bob)
-    house(BOTH)
-    rotate("promote", "k2")
-
-    def stop(progress: resealing.Progress) -> None:
-        if progress.resealed == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        resealing.run(batch=1, tell=stop)
-    mark = Resealing.objects.get()
-    assert (mark.resealed, mark.finished_at) == (1, None)
-    assert mark.cursor == Credential.objects.get(key_id="k2").id
-    assert "1 stored keys sealed anew" in rotate("reseal")
-    mark.refresh_from_db()
-    assert mark.resealed == 2
-    assert mark.finished_at
-
-
-def test_a_change_that_comes_between_reading_and_writing_wins(
-    house: Callable[[str], None], alice: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    credential = add_key(alice)
-    house(BOTH)
-    rotate("promote", "k2")
-    stale = list(Credential.objects.select_related("salt"))
-    add_key(alice, OTHER_KEY)
-    goal = resealing.target()
-    columns = resealing._renewed(goal)(stale[0])
-    assert columns
-    assert resealing._swap(stale[0], columns) == 0
-    assert opened() == {OTHER_KEY}
-    assert credential.id == uuid.UUID(str(stale[0].id))

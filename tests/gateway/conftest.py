@@ -1,7 +1,6 @@
 """A whole gateway for the tests: real web processes on the test database, and a provider on loopback."""
 
 import contextlib
-import io
 import os
 import signal
 import socket
@@ -20,11 +19,11 @@ from urllib.parse import quote
 import httpx2
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connection
 
 from digitalme.accounts.models import User
 from providers.builtin import BUILT_IN
+from tests.commands import run
 from tests.fakes import FakeProvider
 from usage.models import UsageRecord
 
@@ -187,12 +186,8 @@ def _well_behaved(provider: FakeProvider) -> None:
 
 
 def command(name: str, *arguments: str, stdin: str = "") -> str:
-    """Run a management command and return what it printed."""
-    out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdin", io.StringIO(stdin))
-        call_command(name, *arguments, stdout=out)
-    return out.getvalue().strip()
+    """Run a management command and return the line that it printed."""
+    return run(name, *arguments, stdin=stdin).strip()
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """What the tests of imports and backups share."""
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 
 from apikeys import keys, resolution
 from apikeys.models import Credential, KeptKey
@@ -47,13 +45,6 @@ NEW = f"""{{
     }}
   }}
 }}"""
-
-
-def run(name: str, *arguments: str) -> str:
-    """Run a command and return what it printed."""
-    out = io.StringIO()
-    call_command(name, *arguments, stdout=out)
-    return out.getvalue()
 
 
 @pytest.fixture

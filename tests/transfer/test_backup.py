@@ -21,7 +21,8 @@ from django.db import connection
 from digitalme.accounts.models import User
 from digitalme.transfer.backup_manifest import Manifest, Master
 from tests import servers
-from tests.transfer.conftest import HOUSE_KEY, OTHER_KEY, run
+from tests.commands import run
+from tests.transfer.conftest import HOUSE_KEY, OTHER_KEY
 from tests.transfer.installations import ANTHROPIC_KEY, Installation, manifest_of, new_key, rewritten
 
 pytestmark = pytest.mark.once

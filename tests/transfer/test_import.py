@@ -11,6 +11,7 @@ from apikeys.models import Credential
 from digitalme.accounts.models import User
 from quotas import policy
 from quotas.models import Limit
+from tests.commands import run
 from tests.transfer.conftest import (
     ANTHROPIC_KEY,
     HOUSE_KEY,
@@ -20,7 +21,6 @@ from tests.transfer.conftest import (
     Write,
     everything,
     limit,
-    run,
     set_house_key,
     states,
     stored,

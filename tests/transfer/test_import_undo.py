@@ -13,6 +13,7 @@ from apikeys.models import Credential, KeptKey
 from digitalme.audit.models import AuditEvent
 from digitalme.transfer import tasks
 from quotas.models import Limit, Tier
+from tests.commands import run
 from tests.transfer.conftest import (
     HOUSE_KEY,
     NEW,
@@ -21,7 +22,6 @@ from tests.transfer.conftest import (
     Write,
     everything,
     limit,
-    run,
     set_house_key,
     stored,
     trace_in,
