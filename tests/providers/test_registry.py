@@ -42,10 +42,10 @@ def test_requests_match_their_operations(slug: str, method: str, path: str, name
     [
         ("openai", "GET", "/v1/chat/completions", "any chat", "none"),
         ("openai", "GET", "/v1/chat/completions/chatcmpl-1", "stored_chat", "none"),
-        ("openai", "GET", "/v1/responses/resp_1", "stored_response", "none"),
+        ("openai", "GET", "/v1/responses/resp_1", "stored_response", "openai_later"),
         ("openai", "POST", "/v1/responses/compact", "compact", "openai_responses"),
         ("openai", "POST", "/v1/files", "files", "none"),
-        ("openai", "GET", "/v1/batches/b%2F1", "any batches", "none"),
+        ("openai", "GET", "/v1/batches/b%2F1", "batch", "openai_later"),
         ("openai", "DELETE", "/v1/models/gpt-5", "any models", "none"),
         ("openai", "PROPFIND", "/", "other", "none"),
         ("openai", "POST", "/v1/chat/completions/", "chat", "openai_chat"),
