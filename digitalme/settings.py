@@ -202,9 +202,9 @@ KEY_TESTS_PER_HOUR = env.number("DIGITALME_KEY_TESTS_PER_HOUR", 1000, least=1)
 
 # Requests a minute, and as many at once; 0 is without limit. A person's tokens share what the person has.
 THROTTLES = {
-    "gateway.token": env.number("DIGITALME_GATEWAY_RATE_PER_TOKEN", 12_000, least=0),
-    "gateway.user": env.number("DIGITALME_GATEWAY_RATE_PER_USER", 24_000, least=0),
-    "gateway.address": env.number("DIGITALME_GATEWAY_RATE_PER_ADDRESS", 48_000, least=0),
+    "gateway.token": env.number("DIGITALME_GATEWAY_RATE_PER_TOKEN", 120_000, least=0),
+    "gateway.user": env.number("DIGITALME_GATEWAY_RATE_PER_USER", 240_000, least=0),
+    "gateway.address": env.number("DIGITALME_GATEWAY_RATE_PER_ADDRESS", 480_000, least=0),
     "api.token": env.number("DIGITALME_API_RATE_PER_TOKEN", 600, least=0),
     "api.user": env.number("DIGITALME_API_RATE_PER_USER", 600, least=0),
     "api.address": env.number("DIGITALME_API_RATE_PER_ADDRESS", 1200, least=0),
