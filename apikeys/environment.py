@@ -1,7 +1,6 @@
 """The house's keys that come from the environment: tested by the clock as stored ones are. Of each there is kept what
 came of it, and a fingerprint that tells whether it is still the same key; never the key."""
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from providers.registry import Provider
 
 EVERY = timedelta(days=1)
 _DEAD = frozenset({Category.INVALID, Category.EXPIRED, Category.MALFORMED})
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ def run(*, now: datetime, end: float, clock: Callable[[], float] = time.monotoni
         if standing.used and due and clock() < end:
             tested += _test(standing, now)
     for check in EnvironmentKeyCheck.objects.filter(untold=True):
-        _tell(check)
+        _tell(check, now)
     return tested
 
 
@@ -128,10 +125,8 @@ def _test(standing: Standing, now: datetime) -> bool:
     return True
 
 
-def _tell(check: EnvironmentKeyCheck) -> None:
-    try:
-        with transaction.atomic():
-            if EnvironmentKeyCheck.objects.filter(pk=check.pk, untold=True).update(untold=False):
-                letters.send_to_house("environment_key_rejected", check.provider, check=check)
-    except OSError as problem:  # those of SMTP among them
-        log.warning("No mail could be sent about the dead key of %s: %s", check.provider, type(problem).__name__)
+@transaction.atomic
+def _tell(check: EnvironmentKeyCheck, now: datetime) -> None:
+    if EnvironmentKeyCheck.objects.filter(pk=check.pk, untold=True).update(untold=False):
+        text = f"{check.message} Calls of people without a key of their own fail until it is replaced."
+        letters.tell_house("environment_key_rejected", check.provider, text=text, now=now, check=check)

@@ -12,6 +12,8 @@ from django.db.models import F, Q, QuerySet
 from apikeys import checks, environment, grants, letters
 from apikeys.models import Credential
 from digitalme.errors import DigitalMeError
+from digitalme.notifications.kinds import Kind
+from digitalme.notifications.models import Level
 from providers import registry
 
 EVERY = timedelta(days=1)
@@ -33,15 +35,14 @@ def run(*, now: datetime, clock: Callable[[], float] = time.monotonic) -> int:
         if clock() >= end:
             break
         tested += _test(credential, now)
-    tell()
+    tell(now=now)
     return tested + environment.run(now=now, end=end, clock=clock)
 
 
-def tell() -> int:
-    """Write to the owners of keys that were found dead; return about how many. What cannot be sent is sent by the
-    next run."""
+def tell(*, now: datetime) -> int:
+    """Tell the owners of keys that were found dead; return about how many. Safe to run twice: each is told once."""
     untold = Credential.objects.filter(untold=True, is_active=True, status__in=checks.DEAD)
-    return sum(_tell(credential) for credential in untold.order_by("id"))
+    return sum(_tell(credential, now) for credential in untold.order_by("id"))
 
 
 def _watched(now: datetime) -> QuerySet[Credential]:
@@ -70,12 +71,11 @@ def _test(credential: Credential, now: datetime) -> bool:
     return True
 
 
-def _tell(credential: Credential) -> bool:
-    try:
-        with transaction.atomic():
-            if not Credential.objects.filter(id=credential.id, untold=True).update(untold=False):
-                return False
-            return letters.send("access_ended" if grants.consent_of(credential) else "key_rejected", credential)
-    except OSError as problem:  # those of SMTP among them
-        log.warning("No mail could be sent about dead key %s: %s", credential.id, type(problem).__name__)
+@transaction.atomic
+def _tell(credential: Credential, now: datetime) -> bool:
+    if not Credential.objects.filter(id=credential.id, untold=True).update(untold=False):
         return False
+    by_consent = grants.consent_of(credential) is not None
+    name, mending = ("access_ended", "connected again") if by_consent else ("key_rejected", "replaced")
+    text = f"{credential.status_detail} Calls that use it fail until it is {mending}."
+    return letters.tell(name, credential, kind=Kind.KEY_FAILING, level=Level.BAD, text=text, now=now)

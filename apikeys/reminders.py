@@ -1,6 +1,5 @@
-"""Mails before a key expires or is to be replaced: 14 days before, 3 days before, and on the day."""
+"""Reminders before a key expires or is to be replaced: 14 days before, 3 days before, and on the day."""
 
-import logging
 from datetime import UTC, date, datetime, timedelta
 
 from django.db import transaction
@@ -8,10 +7,10 @@ from django.db.models import Q
 
 from apikeys import letters
 from apikeys.models import Credential
+from digitalme.notifications.kinds import Kind
+from digitalme.notifications.models import Level
 
 DAYS_BEFORE = (14, 3, 0)
-
-log = logging.getLogger(__name__)
 
 
 def deadline(credential: Credential) -> date | None:
@@ -33,26 +32,34 @@ def send(*, now: datetime) -> int:
     soon = now + timedelta(days=max(DAYS_BEFORE) + 1)
     near = Credential.objects.filter(Q(rotate_by__lte=soon.date()) | Q(expires_at__lte=soon), is_active=True)
     near = near.exclude(reminded_days=0)
-    return sum(_remind(credential, now.astimezone(UTC).date()) for credential in near.order_by("id"))
+    return sum(_remind(credential, now) for credential in near.order_by("id"))
 
 
-def _remind(credential: Credential, today: date) -> bool:
+def _remind(credential: Credential, now: datetime) -> bool:
     end = deadline(credential)
-    due = stage(end, today) if end else None
+    due = stage(end, now.astimezone(UTC).date()) if end else None
     if end is None or due is None:
         return False
     unsent = Q(reminded_days=None) | Q(reminded_days__gt=due)
-    try:
-        with transaction.atomic():
-            if not Credential.objects.filter(unsent, id=credential.id).update(reminded_days=due):
-                return False
-            return _mail(credential, end, today)
-    except OSError as problem:  # which what a mail server answers is too
-        # Not noted as sent, so the next run tries again.
-        log.warning("No reminder could be sent about key %s: %s", credential.id, type(problem).__name__)
-        return False
+    with transaction.atomic():
+        if not Credential.objects.filter(unsent, id=credential.id).update(reminded_days=due):
+            return False
+        return _tell(credential, end, now)
 
 
-def _mail(credential: Credential, end: date, today: date) -> bool:
+def _tell(credential: Credential, end: date, now: datetime) -> bool:
     expires = credential.rotate_by is None or end < credential.rotate_by
-    return letters.send("key_reminder", credential, end=end, days=(end - today).days, expires=expires)
+    days = (end - now.astimezone(UTC).date()).days
+    last = f"{end.day} {end:%B %Y}"
+    text = f"Its last day {'is' if days >= 0 else 'was'} {last}." if expires else f"It is to be replaced by {last}."
+    return letters.tell(
+        "key_reminder",
+        credential,
+        kind=Kind.KEY_EXPIRING,
+        level=Level.WARN,
+        text=text,
+        now=now,
+        end=end,
+        days=days,
+        expires=expires,
+    )

@@ -8,7 +8,7 @@ from apikeys import attempts, rechecks, reminders
 
 @shared_task(name="apikeys.remind")  # type: ignore[untyped-decorator]  # Celery has no types
 def remind() -> int:
-    """Write to the owners of keys that expire or are to be replaced soon; safe to run twice."""
+    """Tell the owners of keys that expire or are to be replaced soon; safe to run twice."""
     return reminders.send(now=timezone.now())
 
 

@@ -49,6 +49,7 @@ DIGITALME_PRIVATE_HOSTS = frozenset(env.listing("DIGITALME_PRIVATE_HOSTS"))
 INSTALLED_APPS = [
     "providers",
     "digitalme.audit",
+    "digitalme.notifications",
     "digitalme.accounts",
     "apikeys",
     "quotas",

@@ -1,31 +1,37 @@
-"""Mails about raises: to staff that one is asked for, to the person what became of it."""
+"""What is told about raises: to staff that one is asked for, to the person what became of it."""
 
-import logging
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.core.mail import EmailMessage
 from django.db.models import Q
 from django.template.loader import render_to_string
 from django.utils.timezone import localtime
 
 from digitalme.accounts.models import User
 from digitalme.accounts.permissions import Permission
+from digitalme.notifications import notices
+from digitalme.notifications.kinds import Kind
+from digitalme.notifications.notices import Message
 from providers import registry
 from quotas.models import LimitType, Raise
 
-log = logging.getLogger(__name__)
-
 
 def tell(answered: Raise) -> None:
-    """Tell a person what was granted or refused."""
+    """Tell a person what was granted or refused, in the transaction that answers."""
     zone = ZoneInfo(answered.user.time_zone)
     last = localtime(answered.ends_at - timedelta(microseconds=1), zone) if answered.ends_at else None
     granted = amounts(answered, "extra")
     place = f"{settings.SITE_URL}/settings/usage/"
-    _send("raise_answered", [answered.user], answered, granted=granted, last=last, place=place)
+    limit = limit_name(answered.type, answered.provider)
+    text = (
+        f"{granted} on top of your {limit}, until {last:%d %B %Y}." if last else f"You asked for more of your {limit}."
+    )
+    text = f"{text} {answered.answer}".strip()
+    people = [answered.user_id]
+    _tell("raise_answered", Kind.RAISE, people, answered, text, granted=granted, last=last, place=place)
 
 
 def tell_staff(asked: Raise) -> None:
@@ -33,21 +39,26 @@ def tell_staff(asked: Raise) -> None:
     name = Permission.CHANGE_RAISES.rpartition(".")[2]
     staff = User.objects.filter(Q(is_superuser=True) | Q(groups__permissions__codename=name), is_active=True)
     place = f"{settings.SITE_URL}/admin/quotas/raise/{asked.pk}/change/"
-    people = list(staff.order_by("email").distinct())
-    _send("raise_asked", people, asked, wanted=amounts(asked, "asked"), place=place)
+    people = list(staff.values_list("id", flat=True).distinct())
+    wanted = amounts(asked, "asked")
+    text = f"{wanted} more, until {asked.asked_until:%d %B %Y}: {asked.why}"
+    _tell("raise_asked", Kind.RAISE_ASKED, people, asked, text, wanted=wanted, place=place)
 
 
-def _send(name: str, people: list[User], about: Raise, **facts: Any) -> None:
-    """Send a letter to each by itself. What was decided stands although no mail can be sent: the page says it too."""
+def _tell(name: str, kind: Kind, people: list[UUID], about: Raise, text: str, **facts: Any) -> None:
     context = {"raise": about, "limit": limit_name(about.type, about.provider), **facts}
     subject = " ".join(render_to_string(f"emails/{name}.subject.txt", context).split())
-    body = render_to_string(f"emails/{name}.txt", context)
-    try:
-        for person in people:
-            if person.is_active:
-                EmailMessage(subject, body, to=[person.email]).send()
-    except OSError as problem:  # which what a mail server answers is too
-        log.warning("No letter could be sent about raise %s: %s", about.pk, type(problem).__name__)
+    link = str(facts["place"]).removeprefix(settings.SITE_URL)
+    message = Message(
+        kind=kind,
+        title=subject,
+        text=text,
+        link=link,
+        facts={"raise": str(about.pk), "state": about.state, "type": about.type, "provider": about.provider},
+        template=name,
+        context=context,
+    )
+    notices.tell(people, message, now=about.answered_at or about.created_at)
 
 
 def limit_name(type_: str, provider: str) -> str:

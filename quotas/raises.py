@@ -53,7 +53,7 @@ def raises_of(user: User) -> QuerySet[Raise]:
 
 @transaction.atomic
 def ask(*, actor: User, type: str, provider: str, amounts: Amounts, until: date, why: str, now: datetime) -> Raise:
-    """Ask for more of one of the actor's own limits, until the end of a day in their time zone; staff is told by mail.
+    """Ask for more of one of the actor's own limits, until the end of a day in their time zone; staff is told.
 
     Raises InvalidRequest for amounts, days or reasons that cannot be and for a limit that is not there or does not
     bound what is asked for, QuotaExceeded for too many at once or within a day.
@@ -73,7 +73,7 @@ def ask(*, actor: User, type: str, provider: str, amounts: Amounts, until: date,
         created_at=now,
         **amounts.columns("asked"),
     )
-    transaction.on_commit(lambda: letters.tell_staff(asked))
+    letters.tell_staff(asked)
     _record(Action.RAISE_ASKED, asked, actor, amounts)
     return asked
 
@@ -135,7 +135,7 @@ def _give(given: Raise, actor: User | None, amounts: Amounts, until: date, answe
         setattr(given, name, value)
     given.save()
     limits.hold_at_once([given.user_id], now=now)
-    transaction.on_commit(lambda: letters.tell(given))
+    letters.tell(given)
     days = (given.ends_at - now).days + 1
     _record(Action.RAISE_GRANTED, given, actor, amounts, lifetime_days=days)
 
@@ -148,7 +148,7 @@ def refuse(*, actor: User | None, asked: Raise, answer: str, now: datetime) -> N
         raise InvalidRequest("Say why, so that the person can do something about it.", field="answer")
     fresh.state, fresh.answer, fresh.answered_by, fresh.answered_at = State.REFUSED, reason, actor, now
     fresh.save()
-    transaction.on_commit(lambda: letters.tell(fresh))
+    letters.tell(fresh)
     _record(Action.RAISE_REFUSED, fresh, actor, Amounts())
 
 

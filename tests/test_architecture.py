@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
     {"digitalme.pipeline"},
     {"providers"},
     {"digitalme.audit"},
+    {"digitalme.notifications"},
     {"digitalme.accounts"},
     {"apikeys", "quotas", "usage"},
     {"digitalme.gateway"},

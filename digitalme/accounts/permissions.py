@@ -51,6 +51,9 @@ class Permission(StrEnum):
 
     VIEW_AUDIT_EVENTS = "audit.view_auditevent"
 
+    VIEW_NOTIFICATIONS = "notifications.view_notification"
+    VIEW_LETTERS = "notifications.view_letter"
+
     VIEW_RECORDS = "usage.view_usagerecord"
     VIEW_HOURLY_USAGE = "usage.view_hourlyusage"
     VIEW_DAILY_USAGE = "usage.view_dailyusage"

@@ -53,6 +53,8 @@ _READ = frozenset(
         Permission.VIEW_EMERGENCY_USES,
         Permission.VIEW_LEASES,
         Permission.VIEW_AUDIT_EVENTS,
+        Permission.VIEW_NOTIFICATIONS,
+        Permission.VIEW_LETTERS,
         Permission.VIEW_RECORDS,
         Permission.VIEW_HOURLY_USAGE,
         Permission.VIEW_DAILY_USAGE,

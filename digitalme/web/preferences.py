@@ -1,4 +1,4 @@
-"""/settings/preferences/: time zone and theme."""
+"""/settings/preferences/: time zone, theme, and by which ways one wants to be told of what."""
 
 import zoneinfo
 from functools import cache
@@ -8,9 +8,12 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
 from digitalme.accounts.models import User
+from digitalme.notifications import preferences
+from digitalme.notifications.kinds import ABOUT, Channel, Kind, offered_to
+from digitalme.notifications.preferences import Choice
 from digitalme.web.access import SignedInRequest, page, signed_in
 
 
@@ -23,6 +26,9 @@ def time_zones() -> list[tuple[str, list[tuple[str, str]]]]:
         if city and region not in {"Etc", "SystemV", "posix", "right"}:
             regions.setdefault(region, []).append((name, city.replace("_", " ")))
     return [("World", [("UTC", "UTC")]), *regions.items()]
+
+
+CHANNELS = {Channel.INBOX: "Inbox", Channel.MAIL: "E-mail", Channel.WEBHOOK: "Webhooks"}
 
 
 class PreferencesForm(forms.ModelForm[User]):
@@ -53,4 +59,37 @@ def show(request: SignedInRequest) -> HttpResponse:
         form.save()
         messages.success(request, "Your preferences are saved.")
         return redirect("settings_preferences")
-    return page(request, "settings/preferences.html", {"form": form}, status=422 if form.errors else 200)
+    context = {"form": form, "channels": CHANNELS, "kinds": rows_of(request.user)}
+    return page(request, "settings/preferences.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+@signed_in
+def choose(request: SignedInRequest) -> HttpResponse:
+    """Take by which ways somebody wants to be told of what."""
+    offered = offered_to(staff=request.user.is_staff)
+    sent = set(request.POST.getlist("wanted"))
+    wanted = [(kind, channel) for kind in offered for channel in Channel if name_of((kind, channel)) in sent]
+    preferences.choose(request.user.pk, wanted, among=offered)
+    messages.success(request, "What you are told is saved.")
+    return redirect("settings_preferences")
+
+
+def name_of(choice: Choice) -> str:
+    """Return what a choice is called in the form."""
+    return f"{choice[0]}:{choice[1]}"
+
+
+def rows_of(user: User) -> list[dict[str, Any]]:
+    """Return the kinds that somebody may choose about, each with its ways."""
+    wanted = preferences.wanted_by(user.pk)
+
+    def row(kind: Kind) -> dict[str, Any]:
+        choices = [(kind, channel) for channel in Channel]
+        return {
+            "kind": kind.value,
+            "about": ABOUT[kind],
+            "choices": [(name_of(one), one in wanted, CHANNELS[one[1]]) for one in choices],
+        }
+
+    return [row(kind) for kind in offered_to(staff=user.is_staff)]

@@ -17,13 +17,14 @@ from digitalme.accounts import invitations, roles, teams, tokens
 from digitalme.accounts.models import AccessToken, Invitation, Membership, Team, User
 from digitalme.accounts.roles import Role
 from digitalme.api import urls
+from digitalme.notifications.models import Notification
 from providers.registry import Provider
 from quotas.models import Limit, Raise
 from tests.api.conftest import by_token, record_of, set_key
 from usage.models import UsageRecord
 
 MARK = "alice-canary"
-ROWS: tuple[type[Model], ...] = (User, Credential, UsageRecord, Team, Membership, Invitation, Raise)
+ROWS: tuple[type[Model], ...] = (User, Credential, UsageRecord, Team, Membership, Invitation, Raise, Notification)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ MATRIX = {
     "api_team_invitations": Entry("object", bodies={"post": {"email": "x@example.com"}}),
     "api_team_invitation": Entry("object", reads=False, bodies={"delete": {}}),
     "api_invitation": Entry("object", bodies={"post": {}, "delete": {}}),
+    "api_notifications": Entry("own"),
+    "api_notifications_read": Entry("own", reads=False, bodies={"post": {}}),
+    "api_notification": Entry("object"),
+    "api_notification_read": Entry("object", reads=False, bodies={"post": {}}),
     "api_audit": Entry("own"),
     "api_me": Entry("own", bodies={"patch": {"name": "x" * 151}}),
     "schema": Entry("public"),
@@ -116,6 +121,11 @@ def paths(alice: User, notes: Provider) -> dict[str, str]:
     named |= {"api_token_cap": f"tokens/{token.pk}/caps/{cap.pk}/"}
     asked_for = Raise.objects.create(user=alice, type="daily", why=MARK)
     named |= {"api_raise": f"quotas/raises/{asked_for.pk}/"}
+    told = Notification.objects.create(user=alice, kind="team.changed", title=MARK, text=MARK, key=MARK)
+    named |= {
+        "api_notification": f"notifications/{told.pk}/",
+        "api_notification_read": f"notifications/{told.pk}/read/",
+    }
     named |= {"api_provider_consent": "providers/google/consent/"}
     named |= {"api_labelled_key": "keys/notes/home/", "api_labelled_key_test": "keys/notes/home/test/"}
     named |= {"api_usage_record": f"usage/records/{record.pk}/", "api_nothing": "nothing/at/all/"}

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.core import mail
 from django.test import Client
 
 from apikeys import rechecks
@@ -17,6 +16,7 @@ from digitalme.audit.models import AuditEvent
 from tests.apikeys.conftest import KEY, OTHER_KEY, add_key
 from tests.conftest import PASSWORD
 from tests.fakes import FakeProvider, Manner
+from tests.letters import sent
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_those_who_manage_the_houses_keys_are_told_once_when_it_dies(root: User,
     reject(fake)
     rechecks.run(now=NOW + DAY)
     rechecks.run(now=NOW + 2 * DAY)
-    (letter,) = mail.outbox
+    (letter,) = sent()
     assert letter.to == [root.email]
     assert "DIGITALME_SYSTEM_KEY_OPENAI" in letter.body
     assert KEY not in letter.body
@@ -84,7 +84,7 @@ def test_those_who_manage_the_houses_keys_are_told_once_when_it_dies(root: User,
 def test_an_outage_is_shown_and_tells_nobody(root: User, fake: FakeProvider) -> None:
     fake.manner = Manner(status=503)
     rechecks.run(now=NOW)
-    assert mail.outbox == []
+    assert sent() == []
     assert "Unavailable" in seen_by(roles.Role.SUPPORT)
 
 

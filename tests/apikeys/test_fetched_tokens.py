@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core import mail
 from django.test import Client
+from django.utils import timezone
 
 from apikeys import checks, keys, rechecks, renewal, resolution
 from apikeys.models import Credential
@@ -16,6 +16,7 @@ from digitalme.errors import InvalidKeyFormat, KeyNotFound
 from providers import registry
 from providers.secrets import Secret
 from tests.fakes import Reply
+from tests.letters import sent
 from tests.oauth_server import OAuthServer, playing
 from tests.providers.test_google import account
 
@@ -165,9 +166,9 @@ def test_a_refresh_token_that_is_over_is_told_once(alice: User, google: OAuthSer
     credential.refresh_from_db()
     assert (credential.status, "Get a new one" in credential.status_detail) == ("expired", True)
     assert AuditEvent.objects.filter(action="credential.rejected").count() == 1
-    rechecks.tell()
-    rechecks.tell()
-    (letter,) = mail.outbox
+    rechecks.tell(now=timezone.now())
+    rechecks.tell(now=timezone.now())
+    (letter,) = sent()
     assert (letter.to, "no longer accepts your key" in letter.subject) == ([alice.email], True)
 
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core import mail
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -22,6 +21,7 @@ from digitalme.errors import KeyNotFound, ProviderUnavailable
 from providers import registry
 from providers.secrets import Secret
 from tests.fakes import Reply
+from tests.letters import sent
 from tests.oauth_server import OAuthServer, connected, playing
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -174,7 +174,7 @@ def test_an_access_that_was_taken_back_is_told_once_and_asked_for_no_more(alice:
     assert (event.action, event.facts["category"]) == ("credential.tested", "expired")
     for _ in range(2):
         rechecks.run(now=timezone.now())
-    (letter,) = mail.outbox
+    (letter,) = sent()
     assert letter.to == [alice.email]
     assert letter.subject == f"Your access to {registry.get(server.slug).name} has ended"
     assert "http://127.0.0.1:8000/settings/api/" in letter.body
@@ -191,8 +191,8 @@ def test_those_who_look_after_a_shared_access_are_told_that_it_has_ended(
     github.revoked = True
     with pytest.raises(KeyNotFound, match="can connect again at" if whose == "team" else "add a key of yours"):
         renewed(credential)
-    rechecks.tell()
-    (letter,) = mail.outbox
+    rechecks.tell(now=timezone.now())
+    (letter,) = sent()
     assert letter.to == [actor.email]
     assert ("/settings/team/" if whose == "team" else "/admin/apikeys/credential/") in letter.body
 
@@ -202,8 +202,8 @@ def test_one_who_sees_it_in_a_test_gets_no_mail(alice: User, google: OAuthServer
     google.revoked = True
     with pytest.raises(KeyNotFound):
         checks.test_credential(resolved_row(credential), actor=alice)
-    assert rechecks.tell() == 0
-    assert mail.outbox == []
+    assert rechecks.tell(now=timezone.now()) == 0
+    assert sent() == []
 
 
 def test_a_new_consent_after_that_serves_again(alice: User, google: OAuthServer) -> None:

@@ -39,6 +39,7 @@ SIGNED_IN = [
     "/settings/api/openai/details/",
     "/settings/usage/",
     "/settings/team/",
+    "/inbox/",
     "/settings/team/alices/?ask=dissolve",
     "/settings/security/",
     "/accounts/email/",

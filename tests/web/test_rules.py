@@ -25,6 +25,10 @@ TEMPLATES = sorted((Path(settings.BASE_DIR) / "templates").rglob("*.html"))
 TOKEN = UUID("01890000-0000-7000-8000-000000000001")
 PUBLIC = {"home"}
 POST_ONLY = {
+    "inbox_read_all",
+    "inbox_read",
+    "inbox_open",
+    "settings_preferences_notifications",
     "start_token",
     "settings_api_test",
     "settings_tokens",
@@ -69,7 +73,14 @@ ENTRANCES = ["account_login", "account_signup", "account_reset_password", "accou
 def path_of(route: URLPattern, token: Any = TOKEN) -> str:
     """The route's path with an argument for each of its parameters."""
     values = {"slug": "openai", "token_id": token, "team": "alices", "team_slug": "alices", "provider_slug": "openai"}
-    values |= {"user_id": TOKEN, "invitation_id": TOKEN, "raise_id": TOKEN, "limit_id": 1, "token": "odd"}
+    values |= {
+        "notification_id": TOKEN,
+        "user_id": TOKEN,
+        "invitation_id": TOKEN,
+        "raise_id": TOKEN,
+        "limit_id": 1,
+        "token": "odd",
+    }
     return reverse(str(route.name), kwargs={name: values[name] for name in route.pattern.converters})
 
 

@@ -1,0 +1,1 @@
+"""What people are told: an inbox, mails, signed webhooks; each as its reader wants it."""

@@ -1,0 +1,1 @@
+"""Tests of inbox, mails and webhooks."""
