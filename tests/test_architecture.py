@@ -18,6 +18,7 @@ LAYERS: list[set[str]] = [
         "digitalme.env_file",
         "digitalme.commands",
         "digitalme.database",
+        "digitalme.downloads",
         "digitalme.material",
         "digitalme.celery",
         "digitalme.settings",

@@ -18,6 +18,7 @@ from apikeys.resolution import KeySource
 from digitalme.accounts.models import User
 from digitalme.api.resource import Money, Resource
 from digitalme.api.windows import Window
+from usage.exports import Selection
 from usage.models import UsageRecord
 
 
@@ -66,7 +67,20 @@ class Wanted(Window):
     model = serializers.CharField(required=False, max_length=128)
     status = serializers.ChoiceField(choices=UsageRecord.Status.choices, required=False)
     key_source = serializers.ChoiceField(choices=[source.value for source in KeySource], required=False)
+    token = serializers.UUIDField(required=False, help_text="The id of one of the caller's access tokens.")
     tag = serializers.CharField(required=False, max_length=100)
+
+    def selection(self, *, user_id: UUID | None = None, team_id: UUID | None = None) -> Selection:
+        """Return the records that are asked for, of this person or on this team's keys."""
+        given = self.validated_data
+        return Selection(
+            user_id=user_id,
+            team_id=team_id,
+            token_id=given.get("token"),
+            start=given.get("from"),
+            end=given.get("to"),
+            **self.equal("provider", "model", "key_source", "status", "tag"),
+        )
 
 
 class Pages(CursorPagination):
@@ -93,11 +107,8 @@ class Records(Resource):
     def get(self, request: Request) -> Response:
         """List the caller's records, newest first."""
         given = Wanted.read(request, self.user)
-        found = _records(self.user).filter(
-            **given.range("timestamp"), **given.equal("model", "status", "key_source", "tag")
-        )
         pages = self.pagination_class()
-        page = pages.paginate_queryset(found, request, self)
+        page = pages.paginate_queryset(given.selection(user_id=self.user.pk).records(), request, self)
         return pages.get_paginated_response(RecordSerializer(page, many=True).data)
 
 

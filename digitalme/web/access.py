@@ -6,6 +6,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
@@ -29,10 +30,10 @@ class SignedInRequest(PageRequest):
     user: User
 
 
-Page = Callable[Concatenate[SignedInRequest, P], HttpResponse]
+Page = Callable[Concatenate[SignedInRequest, P], HttpResponseBase]
 
 
-def signed_in(view: Page[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+def signed_in(view: Page[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
     """Send strangers to the sign-in page, and keep the answer out of every cache.
 
     HTMX follows redirects by itself and would put the sign-in page into a card, so it is told to
@@ -41,7 +42,7 @@ def signed_in(view: Page[P]) -> Callable[Concatenate[HttpRequest, P], HttpRespon
 
     @never_cache
     @wraps(view)
-    def guarded(request: Any, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: Any, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if request.user.is_authenticated:
             return view(request, *args, **kwargs)
         if request.htmx:

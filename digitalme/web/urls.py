@@ -5,6 +5,7 @@ from django.urls import path
 from digitalme.web import (
     api_keys,
     connections,
+    exports,
     home,
     inbox,
     key_details,
@@ -75,6 +76,8 @@ urlpatterns = [
         name="settings_team_key_connection",
     ),
     path("settings/usage/", usage.show, name="settings_usage"),
+    path("settings/usage/exports/", exports.show, name="settings_exports"),
+    path("settings/usage/export/", exports.download, name="settings_export_file"),
     path("settings/security/", security.show, name="settings_security"),
     path("settings/security/tokens/", security.make_token, name="settings_tokens"),
     path("settings/security/tokens/<uuid:token_id>/revoke/", security.revoke_token, name="settings_token_revoke"),

@@ -38,6 +38,7 @@ SIGNED_IN = [
     "/settings/api/openai/remove/",
     "/settings/api/openai/details/",
     "/settings/usage/",
+    "/settings/usage/exports/",
     "/settings/team/",
     "/inbox/",
     "/settings/team/alices/?ask=dissolve",
