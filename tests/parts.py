@@ -1,11 +1,49 @@
-"""Two parts of the suite: what has to be shown on each database, and what it is enough to show once."""
+"""Three parts of the suite that run at a time: with the embedded database, with PostgreSQL and Redis, with neither.
+
+What speaks to the database or the cache runs in both set-ups. Faces over the same functions and what a call looks like
+on the wire do so in one of them only, by turns, since what lies below is tested in both.
+"""
 
 import os
+from collections.abc import Set
 
 import pytest
 
 PART = "TESTS_PART"
-EACH, ONCE = "each", "once"
+EMBEDDED, SERVERS, ALONE = "embedded", "servers", "alone"
+BOTH = frozenset({EMBEDDED, SERVERS})
+# The longest beginning of a test's place decides.
+_PLACES: dict[str, Set[str]] = {
+    "tests/web/": {EMBEDDED},
+    "tests/accounts/": {EMBEDDED},
+    "tests/accounts/test_teams.py": BOTH,
+    "tests/accounts/test_tokens.py": BOTH,
+    "tests/providers/": {EMBEDDED},
+    "tests/providers/test_installed.py": BOTH,
+    "tests/apikeys/test_admin.py": {EMBEDDED},
+    "tests/apikeys/test_attacks.py": {EMBEDDED},
+    "tests/apikeys/test_commands.py": {EMBEDDED},
+    "tests/apikeys/test_mcp_servers.py": {EMBEDDED},
+    "tests/apikeys/test_rotation_page.py": {EMBEDDED},
+    "tests/transfer/": {EMBEDDED},
+    "tests/test_error_reports.py": {EMBEDDED},
+    "tests/test_logs.py": {EMBEDDED},
+    "tests/test_middleware.py": {EMBEDDED},
+    "tests/gateway/test_leaks.py": {EMBEDDED},
+    "tests/gateway/test_unreadable.py": {EMBEDDED},
+    "tests/api/": {SERVERS},
+    "tests/api/test_usage.py": BOTH,
+    "tests/test_canaries.py": {SERVERS},
+    "tests/gateway/sdks/": {SERVERS},
+    "tests/gateway/test_confinement.py": {SERVERS},
+    "tests/gateway/test_echoes.py": {SERVERS},
+    "tests/gateway/test_email.py": {SERVERS},
+    "tests/gateway/test_injection.py": {SERVERS},
+    "tests/gateway/test_labels.py": {SERVERS},
+    "tests/gateway/test_mcp.py": {SERVERS},
+    "tests/gateway/test_passing.py": {SERVERS},
+    "tests/gateway/test_placements.py": {SERVERS},
+}
 
 
 def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -13,16 +51,17 @@ def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
     part = os.environ.get(PART)
     if not part:
         return
-    others = [item for item in items if is_once(item) != (part == ONCE)]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if is_once(item) == (part == ONCE)]
+    config.hook.pytest_deselected(items=[item for item in items if part not in parts_of(item)])
+    items[:] = [item for item in items if part in parts_of(item)]
 
 
-def is_once(item: pytest.Item) -> bool:
-    """Whether a test would only be repeated on another database: it uses neither the database nor the cache of the
-    settings, or has servers of its own, or looks at pages whose content other tests look at on each database."""
+def parts_of(item: pytest.Item) -> Set[str]:
+    """Return where a test runs. It runs alone if it uses neither the database nor the cache of the settings, has
+    servers of its own, or looks at pages in a browser."""
     if item.get_closest_marker("once") or item.get_closest_marker("browser"):
-        return True
-    if item.get_closest_marker("django_db") or set(getattr(item, "fixturenames", ())) & {"db", "transactional_db"}:
-        return False
-    return not item.nodeid.startswith(("tests/web/", "tests/api/", "tests/test_"))
+        return {ALONE}
+    uses = item.get_closest_marker("django_db") or set(getattr(item, "fixturenames", ())) & {"db", "transactional_db"}
+    if not uses and not item.nodeid.startswith(("tests/web/", "tests/api/", "tests/test_")):
+        return {ALONE}
+    places = [place for place in _PLACES if item.nodeid.startswith(place)]
+    return _PLACES[max(places, key=len)] if places else BOTH

@@ -1,7 +1,7 @@
 """Run the tests: `python -m tests.run [--both | --servers] [pytest's arguments]`.
 
 Plain, the suite runs on SQLite, and tests that start servers of their own do so where these are
-installed. --servers runs it on a throw-away PostgreSQL and Redis instead, --both in both set-ups at once.
+installed. --servers runs it on a throw-away PostgreSQL and Redis instead, --both in parts on both at once.
 """
 
 import contextlib
@@ -15,7 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 from tests import servers
-from tests.parts import EACH, ONCE, PART
+from tests.parts import ALONE, EMBEDDED, PART, SERVERS
+
+# The vault and the key ring are tested in every branch by tests that need no database.
+_BRANCHES = ["--cov=apikeys.vault", "--cov=apikeys.keyring", "--cov-branch", "--cov-fail-under=100"]
+_BRANCHES += ["--cov-report=term-missing:skip-covered"]
 
 
 def chromium_missing() -> str | None:
@@ -56,20 +60,21 @@ def on_servers(arguments: list[str], output: IO[str] | None = None, part: str = 
 
 
 def on_both(arguments: list[str]) -> int:
-    """Run what uses the settings' database or cache in both set-ups, and the rest once, all three at a time.
+    """Run the suite in its three parts (tests.parts), all at a time.
 
-    Each has databases, ports and folders of its own. What the second and the third print is shown when the
+    If nothing narrows them, they have to reach every branch of the vault and the key ring. Each has databases, ports and folders of its own. What the second and the third print is shown when the
     first is through.
     """
+    branches = [] if arguments else _BRANCHES
     arguments = [*arguments, "-p", "no:cacheprovider"]
     with ThreadPoolExecutor() as beside, contextlib.ExitStack() as stack:
         kept = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)]
         others = {
-            "The tests on PostgreSQL and Redis": beside.submit(on_servers, arguments, kept[0], EACH),
-            "The tests that use neither": beside.submit(on_sqlite, arguments, kept[1], ONCE),
+            "The tests on PostgreSQL and Redis": beside.submit(on_servers, arguments, kept[0], SERVERS),
+            "The tests that use neither": beside.submit(on_sqlite, [*arguments, *branches], kept[1], ALONE),
         }
         _announce("The tests on SQLite alone")
-        codes = [on_sqlite(arguments, None, EACH)]
+        codes = [on_sqlite(arguments, None, EMBEDDED)]
         for (title, running), output in zip(others.items(), kept, strict=True):
             codes.append(running.result())
             _announce(title)

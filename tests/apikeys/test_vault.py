@@ -182,6 +182,19 @@ def test_an_owner_is_warm_after_the_first_use() -> None:
     assert vault.is_warm("user:1", "unknown", salt)
 
 
+def test_without_the_sealing_master_nothing_is_derived(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = replace(keyring.ring(), sealing_id="gone")
+    monkeypatch.setattr(keyring, "ring", lambda: gone)
+    salt = vault.new_salt()
+    vault.warm_up("user:1", salt)
+    assert not vault.is_warm("user:1", "test", salt)
+
+
+def test_which_master_sealed_is_told_by_the_blob() -> None:
+    assert vault.key_id_of(BLOB) == "test"
+    assert vault.key_id_of(b"sealed otherwise") == ""
+
+
 class Derivations:
     """A cache with a clock of its own, in which each derivation is counted."""
 
