@@ -5,6 +5,7 @@ import contextvars
 import json
 import re
 import threading
+import unicodedata
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -63,9 +64,10 @@ def mailbox(fields: Mapping[str, Secret]) -> Mailbox:
     if not {"address", "password"} <= fields.keys():
         raise InvalidKeyFormat("The stored mailbox is not complete. Enter it again.")
     plain = {name: secret.reveal() for name, secret in fields.items() if name != "password"}
+    address = unicodedata.normalize("NFC", plain["address"])
     return Mailbox(
-        address=plain["address"],
-        user=plain.get("username") or plain["address"],
+        address=address,
+        user=plain.get("username") or address,
         password=fields["password"],
         smtp=_server("smtp", plain),
         imap=_server("imap", plain),
@@ -92,7 +94,10 @@ class Mail(Adapter):
 
     def check_fields(self, manifest: Manifest, fields: Mapping[str, Secret]) -> None:
         """Raise InvalidKeyFormat unless there is a server, and each may be reached."""
-        servers = mailbox(fields).servers
+        box = mailbox(fields)
+        servers = box.servers
+        if not mail_messages.is_local(box.address.rpartition("@")[0]):
+            raise InvalidKeyFormat("This is no e-mail address: something before its @ cannot be.", field="address")
         if not servers:
             raise InvalidKeyFormat("Enter the SMTP host to send, the IMAP host to read, or both.", field="smtp_host")
         for server in servers:

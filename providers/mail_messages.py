@@ -5,6 +5,7 @@ import binascii
 import contextlib
 import email
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +21,9 @@ MAX_RECIPIENTS = 100
 MAX_ATTACHMENTS = 50
 MAX_BYTES = 25 * 1024 * 1024
 MAX_SUBJECT = 998  # RFC 5322, 2.1.1
-# Lines in ASCII, whatever the server on the way can take.
+# Lines in ASCII, whatever the server on the way can take; but for addresses that cannot be written so (RFC 6532).
 _POLICY = SMTP.clone(cte_type="7bit")
+_POLICY_UTF8 = _POLICY.clone(utf8=True)
 _WANTED = frozenset(
     {"to", "cc", "bcc", "from_name", "reply_to", "subject", "text", "html", "attachments", "in_reply_to", "references"}
 )
@@ -30,7 +32,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # is another line then.
 _ENCODED = re.compile(r"=\?.*\?=", re.DOTALL)
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)")
-_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_ATEXT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+/=?^_`{|}~-")
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))+")
 _PERSON = re.compile(
     r"""(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<name>[^<>"]*))\s*<(?P<address>[^<>]+)>|(?P<bare>[^<>"]+)"""
@@ -59,20 +61,18 @@ def compose(asked: Mapping[str, Any], *, sender: str, message_id: str, now: date
             f"'{min(unknown)[:64]}' is not known here. A message has: {', '.join(sorted(_WANTED))}.",
             field=min(unknown)[:64],
         )
-    message = EmailMessage(policy=_POLICY)
-    message["From"] = formataddr((_line(asked, "from_name", 200), sender))
-    envelope = []
-    for name, header in (("to", "To"), ("cc", "Cc"), ("bcc", "")):
-        people = _people(asked, name)
-        envelope += [address for _, address in people]
-        if people and header:
-            message[header] = ", ".join(map(formataddr, people))
+    people = {name: _people(asked, name) for name in ("to", "cc", "bcc", "reply_to")}
+    written = [sender, *(address for name in ("to", "cc", "reply_to") for _, address in people[name])]
+    message = EmailMessage(policy=_POLICY if "".join(written).isascii() else _POLICY_UTF8)
+    message["From"] = _shown((_line(asked, "from_name", 200), sender))
+    envelope = [address for name in ("to", "cc", "bcc") for _, address in people[name]]
+    for name, header in (("to", "To"), ("cc", "Cc"), ("reply_to", "Reply-To")):
+        if people[name]:
+            message[header] = ", ".join(map(_shown, people[name]))
     if not envelope:
         raise InvalidRequest("Name at least one recipient in 'to', 'cc' or 'bcc'.", field="to")
     if len(envelope) > MAX_RECIPIENTS:
         raise InvalidRequest(f"A message has up to {MAX_RECIPIENTS} recipients.", field="to")
-    if answered := _people(asked, "reply_to"):
-        message["Reply-To"] = ", ".join(map(formataddr, answered))
     message["Subject"] = _line(asked, "subject", MAX_SUBJECT)
     message["Date"] = format_datetime(now.astimezone(UTC))
     message["Message-ID"] = message_id
@@ -136,13 +136,30 @@ def _person(text: str, name: str) -> tuple[str, str]:
         raise refusal
     shown = re.sub(r"\\(.)", r"\1", found["quoted"]) if found["quoted"] else (found["name"] or "").strip()
     local, _, domain = (found["address"] or found["bare"]).strip().rpartition("@")
-    if len(local) > 64:
-        raise refusal
     with contextlib.suppress(UnicodeError):
         domain = domain.encode("idna").decode()
-    if not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(domain):
+    local = unicodedata.normalize("NFC", local)
+    if not is_local(local) or not _DOMAIN.fullmatch(domain):
         raise refusal
     return shown, f"{local}@{domain}"
+
+
+def is_local(text: str) -> bool:
+    """Whether this can stand before the @: words with dots between them, with letters, marks and digits of any script
+    (RFC 6531, 3.3), 64 bytes at most."""
+    return len(text.encode()) <= 64 and all(
+        word and all(one in _ATEXT or (one > "\x7f" and unicodedata.category(one)[0] in "LMN") for one in word)
+        for word in text.split(".")
+    )
+
+
+def _shown(person: tuple[str, str]) -> str:
+    """Return name and address as a header has them."""
+    name, address = person
+    if address.isascii():
+        return formataddr(person)
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" <{address}>' if name else address
 
 
 def _thread(message: EmailMessage, asked: Mapping[str, Any]) -> None:

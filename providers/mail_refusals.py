@@ -45,6 +45,11 @@ _MEANINGS: dict[Kind, tuple[Category, int, str]] = {
         502,
         "{host} offers no login with user name and password on port {port}, or not with these characters.",
     ),
+    "no_utf8": (
+        Category.LIMITED,
+        422,
+        "{host} takes no addresses with letters beyond ASCII before the @ (SMTPUTF8). Use another address of theirs.",
+    ),
     "sender": (Category.LIMITED, 422, "{host} does not let this account send from its address."),
     "recipients": (Category.LIMITED, 422, "{host} takes none of the recipients."),
     "content": (Category.LIMITED, 422, "{host} does not take the message."),

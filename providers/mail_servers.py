@@ -27,7 +27,7 @@ MAX_READ = 64 * 1024 * 1024  # bytes that an IMAP server may send in one session
 LOCAL_NAME = "[127.0.0.1]"  # an address literal (RFC 5321, 4.1.3), so that nobody learns this host's name
 Kind = Literal[
     "login", "app_password", "expired", "busy", "quota", "unavailable", "no_tls", "certificate", "wrong_security",
-    "no_login", "sender", "recipients", "content", "too_large", "folder", "search",
+    "no_login", "no_utf8", "sender", "recipients", "content", "too_large", "folder", "search",
 ]  # fmt: skip
 _ENHANCED = re.compile(rb"\s*([245]\.\d{1,3}\.\d{1,3})\b")
 _IMAP_CODE = re.compile(r"\[([A-Z-]{1,32})[\] ]")
@@ -255,9 +255,14 @@ def _base64(text: str) -> str:
 
 def submit(session: Smtp, server: Server, sender: str, recipients: Sequence[str], message: bytes) -> dict[str, str]:
     """Hand a message over, and return the recipients that the server refused, each with its code. Raises Refused
-    if it took none, or not the message."""
-    sized = [f"size={len(message)}"] if session.has_extn("size") else []
-    code, said = session.mail(sender, sized)
+    if it took none, or not the message. Addresses beyond ASCII go as they are (RFC 6531), to a server that takes
+    them."""
+    options = [f"size={len(message)}"] if session.has_extn("size") else []
+    if not (message.isascii() and all(one.isascii() for one in (sender, *recipients))):
+        if not session.has_extn("smtputf8"):
+            raise Refused("no_utf8", server)
+        options.append("smtputf8")
+    code, said = session.mail(sender, options)
     if code != 250:
         raise _smtp_refusal(server, code, said, "sender")
     refused, last = {}, (code, said)

@@ -1,6 +1,7 @@
 """Throw-away PostgreSQL, Redis and Dovecot servers on loopback, from the installed programs."""
 
 import contextlib
+import grp
 import os
 import pwd
 import re
@@ -203,6 +204,12 @@ class Dovecot:
     starttls_port: int
 
 
+def _all_as(me: pwd.struct_passwd) -> dict[str, str]:
+    """Have every process of Dovecot's run as one ordinary user, who can change no owner."""
+    users = dict.fromkeys(("default_internal_user", "default_login_user"), me.pw_name)
+    return {**users, "default_internal_group": grp.getgrgid(me.pw_gid).gr_name}
+
+
 @contextlib.contextmanager
 def dovecot(certificate: Path, people: dict[str, str]) -> Iterator[Dovecot]:
     """Run a Dovecot server for these people, each with a password.
@@ -237,7 +244,7 @@ def dovecot(certificate: Path, people: dict[str, str]) -> Iterator[Dovecot]:
             "mail_gid": str(keeper.pw_gid),
             "first_valid_uid": "1",
             "first_valid_gid": "1",
-            **({} if root else dict.fromkeys(("default_internal_user", "default_login_user"), me.pw_name)),
+            **({} if root else _all_as(me)),
         }
         blocks = f"""
 passdb {{

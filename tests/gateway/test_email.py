@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker
 from tests import mailboxes, servers
 from tests.fakes import FakeProvider
 from tests.gateway.conftest import Person, WebProcess, command, web_process
-from tests.mailboxes import Authority, Inbox, reading, sending
+from tests.mailboxes import Authority, Inbox, reading, sending, smtp_server
 
 # The web process is another one: what it is to see must be committed.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("trusted")]
@@ -88,6 +88,27 @@ def test_a_message_is_sent(call: Call, alice: Person, inbox: Inbox) -> None:
     assert [(one.get_filename(), one.get_content()) for one in attached] == [("übersicht.pdf", b"%PDF")]
     record = alice.record("ok")
     assert (record.operation, record.key_source, record.cost) == ("send", "user", 0)
+
+
+def test_addresses_beyond_ascii_go_to_a_server_that_takes_them(
+    call: Call, alice: Person, inbox: Inbox, authority: Authority
+) -> None:
+    address = "älice@mail.test"
+    inbox.anybody = True
+    connect(alice, address=address, **sending(inbox.port))
+    asked = {"to": "Bób <bób@bücher.example>", "cc": "dan@example.org", "subject": "Grüße", "text": "ö"}
+    sent = call("POST", "/messages", json=asked)
+    assert (sent.status_code, sent.json()["accepted"]) == (202, ["bób@xn--bcher-kva.example", "dan@example.org"])
+    (envelope,) = inbox.envelopes
+    assert (envelope.mail_from, envelope.smtp_utf8) == (address, True)
+    assert f"From: {address}".encode() in bytes(envelope.content or b"")
+    with smtp_server(servers.free_port(), authority.certificate("localhost"), enable_SMTPUTF8=False) as old:
+        old.anybody = True
+        connect(alice, **sending(old.port))
+        refused = call("POST", "/messages", json=asked)
+        assert (refused.status_code, refused.json()["title"], old.envelopes) == (422, "no_utf8", [])
+        assert "SMTPUTF8" in refused.json()["detail"]
+        assert call("POST", "/messages", json={"to": "dan@example.org", "text": "ö"}).status_code == 202
 
 
 def test_recipients_that_are_refused_are_named(call: Call, alice: Person, inbox: Inbox) -> None:

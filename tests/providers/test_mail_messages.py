@@ -2,7 +2,7 @@
 
 import base64
 from datetime import UTC, datetime
-from email import message_from_bytes, policy
+from email import message_from_bytes, message_from_string, policy
 from typing import Any
 
 import pytest
@@ -99,6 +99,27 @@ def test_a_recipient_may_have_a_name(person: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("person", "name"),
+    [
+        ("bób@bücher.example", ""),
+        (r'"Bäcker \"B\"" <bób@bücher.example>', 'Bäcker "B"'),
+        ("bo\u0301b@bücher.example", ""),
+    ],
+)
+def test_an_address_may_have_letters_of_any_script(person: str, name: str) -> None:
+    made = compose(to=[person, "उदाहरण@example.org"], text="Grüße")
+    assert made.recipients == ("bób@xn--bcher-kva.example", "उदाहरण@example.org")
+    read = message_from_string(made.content.decode(), policy=policy.SMTPUTF8)
+    first, second = read["To"].addresses
+    assert (first.display_name, first.addr_spec, second.username) == (name, made.recipients[0], "उदाहरण")
+    assert made.content.partition(b"\r\n\r\n")[2].isascii()
+
+
+def test_a_blind_copy_leaves_the_headers_in_ascii() -> None:
+    assert compose(to="a@example.org", bcc="bób@example.org").content.isascii()
+
+
+@pytest.mark.parametrize(
     "person",
     [
         "bob",
@@ -114,7 +135,11 @@ def test_a_recipient_may_have_a_name(person: str, name: str) -> None:
         "@evil.example:bob@example.org",
         f"{'b' * 65}@example.org",
         "bob@example.org\x00",
-        "bób@example.org",
+        f"{'é' * 33}@example.org",
+        "b\u00a0b@example.org",
+        "b\u202eb@example.org",
+        "b\U0001f600b@example.org",
+        "b..b@example.org",
         "\ud800@example.org",
     ],
 )
