@@ -137,24 +137,26 @@ class StreamMeter(EventMeter):
         """Read what was kept."""
         if not self._listed:
             return super().end()
-        values = self._values()
+        values, whole = self._values()
         for value in values:
             self._made += len(json.dumps(value.get("candidates") or ""))
             self._reader.event(value)
-        self.finished, self.failed = bool(values) and self._whole.rstrip()[-1:] in (b"]", b"}"), self._reader.failed
+        self.finished, self.failed = whole, self._reader.failed
         self._whole = b""
         return b""
 
-    def _values(self) -> list[Mapping[str, Any]]:
-        """Return the pieces of the list; of one that is cut or too long the last usage alone."""
+    def _values(self) -> tuple[list[Mapping[str, Any]], bool]:
+        """Return the pieces of the list, of one that is cut or too long the last usage alone; and whether its end is
+        there."""
         try:
             value = json.loads(self._whole)
         except (ValueError, RecursionError):
             found = None
             for hit in _USAGE.finditer(self._whole[-_TAIL:]):
                 found = _object_at(self._whole[-_TAIL:], hit.end()) or found
-            return [{"usageMetadata": found}] if found else []
-        return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Mapping)]
+            ended = self._size > MAX_PARSED and self._whole.rstrip().endswith(b"]")
+            return [{"usageMetadata": found}] if found else [], ended
+        return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Mapping)], True
 
 
 def _object_at(text: bytes, place: int) -> Any:

@@ -269,6 +269,9 @@ async def _pass_on(
     if left:
         progress.end("cut", "key_in_answer")  # taken out, so that the length that was told no longer holds
         return
+    if not meter.finished:
+        progress.end("cut", "stream_broke_off")
+        return
     progress.passing = False
     if answer.status >= 400 or meter.failed:
         progress.end("failed", meter.failed or f"http_{answer.status}")

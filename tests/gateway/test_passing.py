@@ -1,6 +1,7 @@
 """What is neither metered nor changed passes as it comes, in both directions, whatever its size."""
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import socket
@@ -149,6 +150,37 @@ def test_an_answer_comes_before_it_is_complete(how: str, here: WebProcess, sink:
         assert first + answer.raw.read() == PIECE * 4
         assert answer.headers.get("content-length") == (None if how else str(size))
     assert cleo.record("ok").first_byte_ms is not None
+
+
+@pytest.mark.parametrize(
+    ("slug", "path", "kind", "status"),
+    [
+        (
+            "google",
+            "/generativelanguage/v1beta/models/gemini-2.5-flash:streamGenerateContent",
+            "application/json",
+            "cut",
+        ),
+        ("openai", "/v1/audio/speech", "audio/mpeg", "ok"),
+    ],
+)
+def test_what_is_metered_and_streams_comes_before_it_is_complete(
+    slug: str, path: str, kind: str, status: str, here: WebProcess, sink: Sink, person: Callable[[], Person]
+) -> None:
+    one = person()
+    command("set_key", slug, "--user", one.user.email, stdin={**KEYS, "openai": "sk-" + "k" * 30}[slug])
+    url = f"{here.gateway(slug, path)}?bytes={MIB}&chunked=1&gate=1&kind={kind}"
+    asked = {"model": "tts-1", "input": "hi"}
+    with requests.post(url, json=asked, headers=one.headers, stream=True, timeout=60) as answer:
+        pieces, size = answer.iter_content(1000), 1000
+        assert next(pieces) == PIECE[:1000]
+        sink.gate.set()
+        # What is no list has no end either, and the connection is broken off as the provider's was.
+        with contextlib.suppress(requests.RequestException):
+            for piece in pieces:
+                size += len(piece)
+    assert one.record(status).operation == path.rpartition("/")[2].rpartition(":")[2]
+    assert MIB - 1000 <= size <= MIB
 
 
 def test_an_answer_in_the_middle_of_an_upload_is_told(here: WebProcess, sink: Sink, cleo: Person) -> None:

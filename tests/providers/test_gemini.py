@@ -108,6 +108,11 @@ def test_an_error_in_a_stream_is_a_failure(listed: bool) -> None:
     assert run(STREAMED, body, [])[0].failed == "UNAVAILABLE"
 
 
+def test_an_empty_list_has_an_end() -> None:
+    one, usage = run(STREAMED, b"[]\n", [])
+    assert (one.finished, one.failed, usage.counted_by) == (True, "", "estimated")
+
+
 def test_a_blocked_prompt_is_an_answer() -> None:
     blocked = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 7}}
     one, usage = run(STREAMED, b"data: " + json.dumps(blocked).encode() + b"\n\n", [])

@@ -128,3 +128,42 @@ def test_githubkit_reads_paginates_and_fails(web: WebProcess, provider: FakeProv
         assert raised.value.response.status_code == 404
     only_the_key(provider, ann, "authorization", KEY)
     assert settled(ann, 5)[-1] == ("repos", "failed", "0", "user")
+
+
+def label(name: str) -> dict[str, Any]:
+    whole = {"id": 1, "node_id": "n", "name": name, "description": None, "color": "f00", "default": False}
+    return {**whole, "url": f"{API}/repos/ann/r1/labels/{name}", "archived_at": None, "archived_by": None}
+
+
+def labels(seen: Seen) -> Reply:
+    """Two labels, one a page; the link is where the SDK goes for the second."""
+    if "page=2" in seen.path:
+        return Reply(200, [label("two")])
+    return Reply(200, [label("one")], {"link": f'<{API}/repos/ann/r1/labels?per_page=1&page=2>; rel="next"'})
+
+
+def test_githubkit_follows_its_typed_calls_from_page_to_page(
+    web: WebProcess, provider: FakeProvider, ann: Person
+) -> None:
+    answering(
+        provider,
+        {
+            "GET /repos/ann/r1/labels": labels,
+            "POST /repos/ann/r1/labels": Reply(201, label("three")),
+            "GET /repos/ann/r1/labels/no": Reply(404, {"message": "Not Found", "status": "404"}),
+        },
+    )
+    with githubkit.GitHub(ann.token, base_url=web.gateway("github", "/")) as sdk:
+        pages = sdk.rest.paginate(sdk.rest.issues.list_labels_for_repo, owner="ann", repo="r1", per_page=1)
+        found = list(pages)
+        assert [one.name for one in found] == ["one", "two"]
+        assert found[0].url == web.gateway("github", "/repos/ann/r1/labels/one")
+        made = sdk.rest.issues.create_label("ann", "r1", name="three", color="f00")
+        assert (made.status_code, made.parsed_data.name) == (201, "three")
+        with pytest.raises(RequestFailed) as raised:
+            sdk.rest.issues.get_label("ann", "r1", "no")
+        assert raised.value.response.status_code == 404
+    only_the_key(provider, ann, "authorization", KEY)
+    # The SDK leaves it out where it follows a link.
+    assert [seen.headers.get("x-github-api-version") for seen in provider.seen][:2] == ["2026-03-10", None]
+    assert [record[:2] for record in settled(ann, 4)] == [("repos", "ok")] * 3 + [("repos", "failed")]
