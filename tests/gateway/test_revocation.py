@@ -30,7 +30,7 @@ NEW_KEY = "sk-new-0123456789abcdefghijklmn"
 CLAUDE_KEY = "sk-ant-api03-" + "c" * 60
 # The promise, of which a check every two seconds takes its part; and what a machine that is busy with other things
 # may add. At the provider nothing moves for 30.
-PROMISED_SECONDS, SLACK_SECONDS = 5, 5
+PROMISED_SECONDS, SLACK_SECONDS = 5, 15
 STREAM_SECONDS = PROMISED_SECONDS + SLACK_SECONDS
 
 
