@@ -232,6 +232,8 @@ if not STATIC_FROM_SOURCE:
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
         "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
     }
+# Not below anything that is served: whoever asked for an export gets it through a page that knows them.
+DIGITALME_EXPORTS_DIR = Path(env.text("DIGITALME_EXPORTS_DIR", str(VAR_DIR / "exports")))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Browser rules ----------------------------------------------------------------------------
@@ -301,6 +303,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "KeyStatusEnum": "apikeys.models.Credential.Status",
         "RecordStatusEnum": "usage.models.UsageRecord.Status",
+        "ExportStateEnum": "usage.models.Export.State",
+        "TokenStateEnum": ["active", "expired", "revoked"],
     },
 }
 

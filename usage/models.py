@@ -1,8 +1,9 @@
 """A record for every call, and the sums that pages read."""
 
+from django.conf import settings
 from django.db import models
 
-from digitalme.database import MoneyField
+from digitalme.database import MoneyField, uuid7
 
 
 class UsageRecord(models.Model):
@@ -138,3 +139,49 @@ class OpenBill(models.Model):
 
     def __str__(self) -> str:
         return f"{self.reference} of {self.request_id}"
+
+
+class Export(models.Model):
+    """A file of records that a worker makes for somebody. `part` names the file, of which `size` bytes with `rows` rows
+    are written for good; the last of them began at `after_time`. Whoever works on it holds it until `held_until`."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        RUNNING = "running", "In the making"
+        READY = "ready", "Ready"
+        FAILED = "failed", "Failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="exports")
+    team = models.ForeignKey("accounts.Team", null=True, on_delete=models.CASCADE, related_name="exports")
+    selection = models.JSONField(default=dict)
+    format = models.CharField(max_length=5)
+    state = models.CharField(max_length=7, choices=State, default=State.WAITING)
+    total = models.BigIntegerField(default=0, help_text="Rows that there were when it was begun.")
+    rows = models.BigIntegerField(default=0)
+    size = models.BigIntegerField(default=0)
+    part = models.UUIDField(null=True)
+    after_time = models.DateTimeField(null=True)
+    after_id = models.UUIDField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    held_until = models.DateTimeField(null=True)
+    touched_at = models.DateTimeField()
+    asked_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-asked_at"]
+        indexes = [
+            models.Index(name="export_of_user", fields=["user", "-asked_at"]),
+            models.Index(name="export_by_end", fields=["expires_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.format} of {self.asked_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def percent(self) -> int:
+        """How much of it is written, at most 99 before it is ready."""
+        if self.state == self.State.READY:
+            return 100
+        return min(99, self.rows * 100 // self.total) if self.total else 0

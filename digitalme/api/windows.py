@@ -51,8 +51,13 @@ class Window(serializers.Serializer[Any]):
 
     @classmethod
     def read(cls, request: Request, user: User) -> Self:
-        """Return the request's question. Raises ValidationError."""
-        given = cls(data=request.query_params, context={"zone": ZoneInfo(user.time_zone)})
+        """Return the question in the request's address. Raises ValidationError."""
+        return cls.of(request.query_params, user)
+
+    @classmethod
+    def of(cls, data: Any, user: User) -> Self:
+        """Return the question that these members ask. Raises ValidationError."""
+        given = cls(data=data, context={"zone": ZoneInfo(user.time_zone)})
         given.is_valid(raise_exception=True)
         return given
 

@@ -26,7 +26,9 @@ class Kind(StrEnum):
     TEAM = "team.changed"
     RAISE = "raise.answered"
     WEBHOOK = "webhook.failing"
+    EXPORT = "export.ready"
     RAISE_ASKED = "raise.asked"
+    UNPRICED = "model.unpriced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,14 @@ ABOUT: dict[Kind, About] = {
     Kind.TEAM: About("Teams", "Who joins and leaves, roles, shared keys.", "users-round", _NO_MAIL),
     Kind.RAISE: About("Answers", "What became of your request for more.", "gauge"),
     Kind.WEBHOOK: About("Failing webhooks", "One of your webhooks takes nothing any more.", "webhook"),
+    Kind.EXPORT: About("Exports", "A file of your calls is ready, or could not be made.", "download"),
     Kind.RAISE_ASKED: About("Requests", "Somebody asks for more than a limit allows.", "gauge", for_staff=True),
+    Kind.UNPRICED: About(
+        "Models without a price",
+        "Calls of a model are recorded whose price is not known.",
+        "circle-help",
+        for_staff=True,
+    ),
 }
 
 

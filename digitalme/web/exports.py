@@ -8,14 +8,18 @@ from zoneinfo import ZoneInfo
 from django import forms
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, resolve_url
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.views.decorators.http import require_POST, require_safe
 
 from digitalme import downloads
 from digitalme.accounts import teams, tokens
-from digitalme.accounts.models import User
+from digitalme.accounts.models import Team, User
+from digitalme.errors import InvalidRequest
 from digitalme.web.access import SignedInRequest, page, signed_in
 from providers import registry
-from usage import exports
+from usage import exports, large_exports
 from usage.exports import Format, Selection
 from usage.models import UsageRecord
 
@@ -64,10 +68,14 @@ class ExportForm(forms.Form):
         return given
 
     @property
+    def team(self) -> Team | None:
+        """The team whose keys' calls are asked for; None for the person's own calls."""
+        return self.managed.get(self.cleaned_data.get("whose", ""))
+
+    @property
     def selection(self) -> Selection:
         """Return the records that are asked for."""
-        given, last = self.cleaned_data, self.cleaned_data["to"]
-        team = self.managed.get(given.get("whose", ""))
+        given, last, team = self.cleaned_data, self.cleaned_data["to"], self.team
         return Selection(
             user_id=None if team else self.user.pk,
             team_id=team.pk if team else None,
@@ -84,8 +92,18 @@ class ExportForm(forms.Form):
 @require_safe
 @signed_in
 def show(request: SignedInRequest) -> HttpResponse:
-    """Show the form with all filters."""
-    return page(request, TEMPLATE, {"form": ExportForm(user=request.user)})
+    """Show the form with all filters, and the exports that workers make or made."""
+    return _answer(request, fragment="made")
+
+
+def _answer(request: SignedInRequest, form: ExportForm | None = None, fragment: str = "") -> HttpResponse:
+    made = list(large_exports.of(request.user))
+    context = {
+        "form": form or ExportForm(user=request.user),
+        "exports": made,
+        "running": any(one.state in large_exports.OPEN for one in made),
+    }
+    return page(request, TEMPLATE, context, fragment=fragment, status=422 if form else 200)
 
 
 @require_safe
@@ -94,7 +112,7 @@ def download(request: SignedInRequest) -> HttpResponseBase:
     """Send the file."""
     form = ExportForm({"format": Format.CSV.value, **request.GET.dict()}, user=request.user)
     if not form.is_valid():
-        return page(request, TEMPLATE, {"form": form}, status=422)
+        return _answer(request, form)
     wanted = Format(form.cleaned_data["format"])
     return downloads.answer(
         request,
@@ -102,3 +120,52 @@ def download(request: SignedInRequest) -> HttpResponseBase:
         media_type=wanted.media_type,
         name=f"digitalme-usage.{wanted.value}",
     )
+
+
+@require_POST
+@signed_in
+def start(request: SignedInRequest) -> HttpResponse:
+    """Lead to the file that the form asks for: its address can be kept and has no token of the form in it."""
+    form = ExportForm(request.POST, user=request.user)
+    if not form.is_valid():
+        return _answer(request, form)
+    asked = {name: request.POST[name] for name in form.fields if request.POST.get(name)}
+    return redirect(f"{resolve_url('settings_export_file')}?{urlencode(asked)}")
+
+
+@require_POST
+@signed_in
+def ask(request: SignedInRequest) -> HttpResponse:
+    """Have a worker make the file."""
+    form = ExportForm(request.POST, user=request.user)
+    if form.is_valid():
+        try:
+            large_exports.ask(
+                actor=request.user,
+                team=form.team,
+                wanted=form.selection,
+                form=Format(form.cleaned_data["format"]),
+                now=timezone.now(),
+            )
+        except InvalidRequest as problem:
+            form.add_error(None, problem.message)
+        else:
+            return redirect(f"{resolve_url('settings_exports')}#made")
+    return _answer(request, form)
+
+
+@require_safe
+@signed_in
+def fetch(request: SignedInRequest, export_id: UUID) -> HttpResponseBase:
+    """Send a file that a worker made. Raises NotFound, and SecurityViolation for who no longer looks after the team."""
+    export, content = large_exports.ready(request.user, export_id, now=timezone.now())
+    form = Format(export.format)
+    return downloads.answer(request, content, media_type=form.media_type, name=f"digitalme-usage.{form.value}")
+
+
+@require_POST
+@signed_in
+def remove(request: SignedInRequest, export_id: UUID) -> HttpResponse:
+    """Delete an export, or stop its making."""
+    large_exports.remove(large_exports.find(request.user, export_id))
+    return redirect(f"{resolve_url('settings_exports')}#made")

@@ -21,10 +21,22 @@ from digitalme.notifications.models import Notification
 from providers.registry import Provider
 from quotas.models import Limit, Raise
 from tests.api.conftest import by_token, record_of, set_key
-from usage.models import UsageRecord
+from usage import large_exports
+from usage.exports import Format, Selection
+from usage.models import Export, UsageRecord
 
 MARK = "alice-canary"
-ROWS: tuple[type[Model], ...] = (User, Credential, UsageRecord, Team, Membership, Invitation, Raise, Notification)
+ROWS: tuple[type[Model], ...] = (
+    User,
+    Credential,
+    UsageRecord,
+    Team,
+    Membership,
+    Invitation,
+    Raise,
+    Export,
+    Notification,
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,9 @@ MATRIX = {
     "api_usage_summary": Entry("own"),
     "api_usage_series": Entry("own"),
     "api_usage_export": Entry("own"),
+    "api_usage_exports": Entry("own", bodies={"post": {"format": "odd"}}),
+    "api_usage_one_export": Entry("object", bodies={"delete": {}}),
+    "api_usage_export_file": Entry("object"),
     "api_usage_records": Entry("own"),
     "api_usage_record": Entry("object"),
     "api_tokens": Entry("own", bodies={"post": {"name": ""}}),
@@ -89,6 +104,7 @@ INVALID = {
     ("api_teams", "post"): 400,
     ("api_raises", "post"): 400,
     ("api_budgets", "post"): 400,
+    ("api_usage_exports", "post"): 400,
     ("api_me", "patch"): 400,
 }
 CASES = [(name, method) for name, entry in MATRIX.items() for method in entry.methods]
@@ -128,6 +144,12 @@ def paths(alice: User, notes: Provider) -> dict[str, str]:
         "api_notification_read": f"notifications/{told.pk}/read/",
     }
     named |= {"api_provider_consent": "providers/google/consent/"}
+    file = large_exports.ask(
+        actor=alice, team=None, wanted=Selection(user_id=alice.pk), form=Format.CSV, now=timezone.now()
+    )
+    large_exports.work(file.pk, now=timezone.now())
+    named |= {"api_usage_one_export": f"usage/exports/{file.pk}/"}
+    named |= {"api_usage_export_file": f"usage/exports/{file.pk}/file/"}
     named |= {"api_labelled_key": "keys/notes/home/", "api_labelled_key_test": "keys/notes/home/test/"}
     named |= {"api_usage_record": f"usage/records/{record.pk}/", "api_nothing": "nothing/at/all/"}
     plain = {one.name: str(one.pattern) for one in api_routes() if "<" not in str(one.pattern)}

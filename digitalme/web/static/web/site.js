@@ -68,6 +68,11 @@ setInterval(() => {
   }
 }, COUNTDOWN_MS);
 
+// What follows the server by itself rests while nobody looks.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.elt.matches("[data-live]")) event.preventDefault();
+});
+
 // A refusal does not replace the card it was asked from: it is read out above the page's content.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { status } = event.detail.xhr;
