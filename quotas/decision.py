@@ -11,7 +11,7 @@ from quotas import pacing
 from quotas.models import Binds
 
 DIMENSIONS = ("requests", "tokens", "cost")
-_SYSTEM, _OWN, _ALL = Binds.SYSTEM.value, Binds.OWN.value, Binds.ALL.value
+_SYSTEM, _OWN, _ALL, _FALLBACK = Binds.SYSTEM.value, Binds.OWN.value, Binds.ALL.value, Binds.FALLBACK.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,13 @@ class Obstacle:
     standing: Standing
 
 
-def binds(allocation: AllocationState, provider: str, own_key: bool) -> bool:
-    """Tell whether this allocation counts a call to the provider on an own or a team's key, or on the house's."""
+def binds(allocation: AllocationState, provider: str, own_key: bool, fallback: bool = False) -> bool:
+    """Tell whether this allocation counts a call to the provider on an own or a team's key, or on the house's,
+    there perhaps as a `fallback` for an own one that failed."""
     if not allocation.is_active or (allocation.provider and allocation.provider != provider):
         return False
+    if allocation.binds == _FALLBACK:
+        return fallback
     return allocation.binds == _ALL or allocation.binds == (_OWN if own_key else _SYSTEM)
 
 

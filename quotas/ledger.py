@@ -16,9 +16,10 @@ from quotas import known, leases, posting
 from quotas.decision import Amounts, Standing
 from quotas.known import Caller, MissingPeriods, Place, ensure_periods
 from quotas.leases import LEASE_SECONDS, RENEW_SECONDS, Hold, LeaseFacts, expired, renew
-from quotas.posting import Ended, Granted, Posting, Refused, Settled, Settlement
+from quotas.posting import FALLBACK, Ended, Granted, Posting, Refused, Settled, Settlement
 
 __all__ = [
+    "FALLBACK",
     "LEASE_SECONDS",
     "RENEW_SECONDS",
     "Amounts",

@@ -23,6 +23,7 @@ MOST_COUNTED = 10**15
 MOST_DOLLARS = Decimal(10) ** 8
 # What a limit of this type binds, unless it is told otherwise.
 BINDS = {LimitType.FAIR_USE: Binds.OWN, LimitType.DAILY_BUDGET: Binds.OWN, LimitType.MONTHLY_BUDGET: Binds.OWN}
+BINDS[LimitType.FALLBACK] = Binds.FALLBACK
 
 
 @transaction.atomic

@@ -24,12 +24,14 @@ class LimitType(models.TextChoices):
     FAIR_USE = "fair_use", "Fair use"
     DAILY_BUDGET = "daily_budget", "Daily budget"
     MONTHLY_BUDGET = "monthly_budget", "Monthly budget"
+    FALLBACK = "fallback", "Fallback"
 
 
 class Binds(models.TextChoices):
     SYSTEM = "system", "Calls on the house's keys"
     OWN = "own", "Calls on own keys"
     ALL = "all", "Every call"
+    FALLBACK = "fallback", "Calls on the house's keys in place of own ones"
 
 
 def one_of(*references: str, **flags: bool) -> Q:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from quotas.models import LimitType
 
 # The demo quota comes back every day, so that a newcomer who used it up can go on tomorrow.
-MONTHLY = frozenset({LimitType.MONTHLY, LimitType.MONTHLY_BUDGET})
+MONTHLY = frozenset({LimitType.MONTHLY, LimitType.MONTHLY_BUDGET, LimitType.FALLBACK})
 # The shortest day or month that the clocks' changes make, a little less for the month: whoever moves
 # through time zones must not meet the start of a period more often than whoever stays.
 SHORTEST_DAY = timedelta(hours=23)

@@ -28,6 +28,9 @@ from quotas.models import HOUSE, WHOLE, Binds
 from quotas.pacing import LONGEST_WAIT
 from quotas.rows import moment, same_id
 
+# The key source of a call that the house's key serves in place of an own one that failed.
+FALLBACK = "fallback"
+
 
 class Granted(NamedTuple):
     """A hold that is booked.
@@ -196,7 +199,7 @@ class Posting:
     def _caps(self, hold: Hold) -> Iterator[AllocationState]:
         """Yield what binds a call whoever's allowance it takes: the token's cap, the house's, and a team's
         budget for calls on the team's key."""
-        of = [hold.token_id, HOUSE if hold.key_source == "system" else hold.team_id]
+        of = [hold.token_id, HOUSE if _house_pays(hold) else hold.team_id]
         for owner in of:
             for state in self._of_owners.get(owner, ()) if owner else ():
                 if _counts(state, hold):
@@ -209,7 +212,9 @@ class Posting:
         if not pool:
             return None
         member = self._of_owners.get(owners.of_member(team, hold.user_id).id, ())
-        kept = [one for one in self._of_owners.get(hold.user_id, ()) if one.binds == Binds.ALL and _counts(one, hold)]
+        kept = [
+            one for one in self._of_owners.get(hold.user_id, ()) if one.binds in _WHOEVER_PAYS and _counts(one, hold)
+        ]
         return _bound([*pool, *(one for one in member if _counts(one, hold)), *kept, *self._caps(hold)])
 
     def _look_further(
@@ -293,7 +298,7 @@ class Posting:
             raise MissingPeriods(strangers)
 
     def _from_a_pool(self, hold: Hold, teams: Iterable[UUID], now: datetime) -> Granted | None:
-        for team in teams if hold.key_source == "system" else ():
+        for team in teams if _house_pays(hold) else ():
             binding = self._pool(hold, team)
             if binding is None or decide(binding.states, hold.estimate) is not None:
                 continue
@@ -310,7 +315,7 @@ class Posting:
             limit, of = obstacle.standing, obstacle.allocation
             amount = getattr(running.get(of.id, _NOTHING), limit.dimension)
             fits = limit.used - amount + getattr(hold.estimate, limit.dimension) <= limit.allowed
-            own = hold.key_source != "system"
+            own = not _house_pays(hold)
             passing = wait is None and fits
             outcomes[place] = Refused(hold.request_id, limit, _scope(of, hold), amount, passing, own, wait)
 
@@ -345,6 +350,8 @@ def _add(state: AllocationState, amounts: Amounts) -> None:
 
 
 _NOTHING = Amounts()
+# What counts a call on the house's key whether the own allowance or a team's pool pays for it.
+_WHOEVER_PAYS = (Binds.ALL, Binds.FALLBACK)
 COLUMNS = (
     "id, owner_id, provider, type, binds, allowed_requests, allowed_tokens, allowed_cost,"
     " used_requests, used_tokens, used_cost, period_end, is_active, soft, pace_from, period_start"
@@ -373,7 +380,11 @@ def _caller(hold: Hold) -> Caller:
 
 
 def _counts(state: AllocationState, hold: Hold) -> bool:
-    return binds(state, hold.provider, hold.key_source != "system")
+    return binds(state, hold.provider, not _house_pays(hold), hold.key_source == FALLBACK)
+
+
+def _house_pays(hold: Hold) -> bool:
+    return hold.key_source in ("system", FALLBACK)
 
 
 def _bound(states: Sequence[AllocationState]) -> _Binding:

@@ -45,11 +45,19 @@ class User(AbstractBaseUser, PermissionsMixin):
         LIGHT = "light", "Light"
         DARK = "dark", "Dark"
 
+    class Fallback(models.TextChoices):
+        """What happens when a key of one's own fails."""
+
+        STOP = "stop", "Stop: the call fails"
+        ASK = "ask", "Ask: only calls that say so use the demo key"
+        DEMO = "demo", "Use the demo key, up to an amount"
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     email = models.EmailField("e-mail address", max_length=254)
     name = models.CharField(max_length=150, blank=True)
     time_zone = models.CharField(max_length=64, default="UTC", validators=[check_time_zone])
     theme = models.CharField(max_length=8, choices=Theme, default=Theme.SYSTEM)
+    fallback = models.CharField(max_length=4, choices=Fallback, default=Fallback.STOP, editable=False)
     tier = models.ForeignKey(
         "quotas.Tier",
         on_delete=models.PROTECT,

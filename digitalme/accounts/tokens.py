@@ -31,13 +31,15 @@ _LENGTH = len(PREFIX) + _RANDOM_LENGTH + _CHECK_LENGTH
 
 
 class Identity(NamedTuple):
-    """Whose token it is and what it may do. `state` is active, expired, revoked or disabled."""
+    """Whose token it is and what it may do. `state` is active, expired, revoked or disabled; `fallback` is what
+    happens when a key of theirs fails: stop, ask or demo."""
 
     token_id: UUID
     user_id: UUID
     time_zone: str
     scopes: frozenset[str]
     state: str
+    fallback: str = "stop"
 
 
 def looks_valid(token: str) -> bool:
@@ -119,7 +121,7 @@ def identify(digests: Collection[str], *, now: datetime) -> Statement[dict[str, 
     """Look up many tokens at once by digest; unknown ones are absent, dead ones come with their state."""
     these, values = among(digests)
     return Statement(
-        "SELECT t.digest, t.id, t.user_id, u.time_zone, t.scopes, t.expires_at, t.revoked_at, u.is_active"  # noqa: S608
+        "SELECT t.digest, t.id, t.user_id, u.time_zone, t.scopes, t.expires_at, t.revoked_at, u.is_active, u.fallback"  # noqa: S608
         " FROM accounts_accesstoken t JOIN accounts_user u ON u.id = t.user_id"
         f" WHERE t.digest {these}",
         values,
@@ -129,11 +131,11 @@ def identify(digests: Collection[str], *, now: datetime) -> Statement[dict[str, 
 
 def _identities(rows: Rows, now: datetime) -> dict[str, Identity]:
     found: dict[str, Identity] = {}
-    for kept, token_id, user_id, zone, scopes, expires, revoked, active in rows:
+    for kept, token_id, user_id, zone, scopes, expires, revoked, active, fallback in rows:
         token, user = as_uuid(token_id), as_uuid(user_id)
         if token and user:
             state = _state(as_time(expires), revoked, active, now)
-            found[kept] = Identity(token, user, zone, _scopes(scopes), state)
+            found[kept] = Identity(token, user, zone, _scopes(scopes), state, fallback)
     return found
 
 

@@ -18,14 +18,19 @@ from apikeys.resolution import KeySource
 from digitalme.accounts.models import User
 from digitalme.api.resource import Money, Resource
 from digitalme.api.windows import Window
+from quotas.ledger import FALLBACK
 from usage.exports import Selection
 from usage.models import UsageRecord
+
+SOURCES = [*(source.value for source in KeySource), FALLBACK]
 
 
 class RecordSerializer(serializers.ModelSerializer[UsageRecord]):
     """One call: what it was, what it cost, how it ended."""
 
-    key_source = serializers.ChoiceField(choices=["", *(source.value for source in KeySource)])
+    key_source = serializers.ChoiceField(
+        choices=["", *SOURCES], help_text="fallback: the demo key, in place of an own one that failed."
+    )
     cost = Money(allow_null=True, help_text="US dollars; null if the model has no known price.")
     unpriced = serializers.SerializerMethodField(help_text="The model has no known price, so the cost is unknown.")
 
@@ -66,7 +71,7 @@ class Wanted(Window):
 
     model = serializers.CharField(required=False, max_length=128)
     status = serializers.ChoiceField(choices=UsageRecord.Status.choices, required=False)
-    key_source = serializers.ChoiceField(choices=[source.value for source in KeySource], required=False)
+    key_source = serializers.ChoiceField(choices=SOURCES, required=False)
     token = serializers.UUIDField(required=False, help_text="The id of one of the caller's access tokens.")
     tag = serializers.CharField(required=False, max_length=100)
 

@@ -37,6 +37,7 @@ class Action(StrEnum):
     USER_ENABLED = "user.enabled"
     USER_DELETED = "user.deleted"
     USER_ROLE_CHANGED = "user.role_changed"
+    USER_FALLBACK_CHANGED = "user.fallback_changed"
     USER_TIER_CHANGED = "user.tier_changed"
     TEAM_CREATED = "team.created"
     TEAM_CHANGED = "team.changed"

@@ -23,7 +23,7 @@ from providers import pricing
 from providers.manifest import Operation
 from providers.metering import Estimate
 from providers.registry import Provider
-from quotas.ledger import Amounts, Granted, Hold, Place, Refused
+from quotas.ledger import FALLBACK, Amounts, Granted, Hold, Place, Refused
 from usage.recorder import Record
 
 NOTHING = Estimate(requests=0, input_tokens=0, output_tokens=0, model="", stream=False)
@@ -52,6 +52,11 @@ class Call(NamedTuple):
     label: str = ""
     address: str = ""
     critical: bool = False
+    # Whether the house's key serves it in place of an own one that failed, and whether it said that it may.
+    fallback: bool = False
+    may_fall_back: bool = False
+    # Not one whose body was handed on while it came in.
+    repeatable: bool = True
 
     @property
     def place(self) -> str:
@@ -61,12 +66,13 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A call that may start: its hold is booked."""
+    """A call that may start: its hold is booked. `consent` is what its owner wants to happen if an own key fails."""
 
     call: Call
     hold: Hold
     granted: Granted
     key: ResolvedKey | None
+    consent: str = ""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -80,6 +86,13 @@ class Holder(NamedTuple):
 
     user_id: UUID
     token_id: UUID
+
+
+# What a call would hold, the key that would serve it, and what its owner chose for one that fails; or why it may
+# not start.
+Checked = tuple[Hold, ResolvedKey | None, str] | DigitalMeError
+# Who has no keys: for this user only the house's key is found.
+NOBODY = UUID(int=0)
 
 
 class Owners:
@@ -116,14 +129,14 @@ class Owners:
 
 def check(
     calls: Sequence[Call], people: Mapping[str, Identity], keys: Mapping[tuple[UUID, str], ResolvedKey]
-) -> list[tuple[Hold, ResolvedKey | None] | DigitalMeError]:
+) -> list[Checked]:
     """Return for each call what it would hold and the key that would serve it, or why it may not start."""
-    checked: list[tuple[Hold, ResolvedKey | None] | DigitalMeError] = []
+    checked: list[Checked] = []
     for call in calls:
         who = people.get(call.token_digest)
         try:
             key = _key_for(call, who, keys)
-            checked.append((_hold(call, who, key), key))
+            checked.append((_hold(call, who, key), key, who.fallback if who else ""))
         except DigitalMeError as refusal:
             checked.append(refusal)
     return checked
@@ -131,25 +144,37 @@ def check(
 
 def answer(
     call: Call,
-    checked: tuple[Hold, ResolvedKey | None] | DigitalMeError,
+    checked: Checked,
     booked: Iterator[Granted | Refused],
     now: datetime,
 ) -> Admitted | DigitalMeError:
     """Return what a call is told; of one that passed the check, the ledger's next outcome decides."""
     if isinstance(checked, DigitalMeError):
         return checked
-    hold, key = checked
+    hold, key, consent = checked
     outcome = next(booked)
-    return explanations.of(outcome, now) if isinstance(outcome, Refused) else Admitted(call, hold, outcome, key, now)
+    return (
+        explanations.of(outcome, now)
+        if isinstance(outcome, Refused)
+        else Admitted(call, hold, outcome, key, consent, now)
+    )
 
 
 def wanted(calls: Sequence[Call], holders: Mapping[str, Holder]) -> tuple[set[tuple[UUID, str]], set[Place]]:
     """Return the (user, place) for which a key is looked for, and where calls are booked."""
     # Most calls of a crowd are alike, and texts compare faster than ids.
-    alike = {(call.token_digest, call.place): call for call in calls if call.provider and not call.problem}
+    alike = {
+        (call.token_digest, call.place, call.fallback): call for call in calls if call.provider and not call.problem
+    }
     asking = [(who, call) for call in alike.values() if (who := holders.get(call.token_digest))]
-    needy = {(who.user_id, call.place) for who, call in asking if call.provider and call.provider.needs_key}
+    needy = {
+        (_whose(call, who.user_id), call.place) for who, call in asking if call.provider and call.provider.needs_key
+    }
     return needy, {(who.user_id, who.token_id, call.slug) for who, call in asking}
+
+
+def _whose(call: Call, user_id: UUID) -> UUID:
+    return NOBODY if call.fallback else user_id
 
 
 def _key_for(call: Call, who: Identity | None, keys: Mapping[tuple[UUID, str], ResolvedKey]) -> ResolvedKey | None:
@@ -164,7 +189,7 @@ def _key_for(call: Call, who: Identity | None, keys: Mapping[tuple[UUID, str], R
         raise call.problem or InvalidRequest("This call names no provider.")
     if not call.provider.needs_key:
         return None
-    key = keys.get((who.user_id, call.place))
+    key = keys.get((_whose(call, who.user_id), call.place))
     if key is None:
         named = f" with the label '{call.label}'" if call.label else ""
         raise KeyNotFound(
@@ -176,6 +201,7 @@ def _key_for(call: Call, who: Identity | None, keys: Mapping[tuple[UUID, str], R
             f"{whose} {call.provider.name} key expired on {key.expired_at:%Y-%m-%d}. Replace it, or change its "
             f"expiry, at {settings.SITE_URL}/settings/api/.",
             reason="expired",
+            **({} if key.source is KeySource.SYSTEM else {"fallback": who.fallback}),
         )
     if key.source is KeySource.SYSTEM and not call.operation.system:
         raise KeyNotFound(
@@ -212,7 +238,7 @@ def _hold(call: Call, who: Identity | None, key: ResolvedKey | None) -> Hold:
         provider=call.slug,
         operation=call.operation.name,
         model=estimate.model,
-        key_source=source.value,
+        key_source=FALLBACK if call.fallback else source.value,
         tag=call.tag,
         critical=call.critical,
         time_zone=who.time_zone,

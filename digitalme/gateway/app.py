@@ -20,7 +20,7 @@ from digitalme import throttling
 from digitalme.accounts import tokens
 from digitalme.database import uuid7
 from digitalme.errors import DigitalMeError, InvalidRequest, NotFound, RateLimited, Unauthenticated
-from digitalme.gateway import bodies, relay, tickets, upgrades
+from digitalme.gateway import bodies, fallback, relay, tickets, upgrades
 from digitalme.gateway.admission import NOTHING, Admitted, Call
 from digitalme.gateway.bodies import ClientLeft, Receive, Upload
 from digitalme.gateway.progress import Progress
@@ -105,16 +105,29 @@ class GatewayApp:
             await _turn_away(arrival, refusal, send)
             return
         call, request = await _read(arrival, scope, headers, receive)
-        try:
-            admitted = await runtime.admit(call)
-        except DigitalMeError as refusal:
-            await _refuse(call, refusal, send, [*_own_headers(call), *_limit_headers(refusal)])
-            return
-        await _carry_out(runtime, admitted, request, receive, send)
+        attempt: Call | None = call
+        while attempt is not None:
+            attempt = await _attempt(runtime, attempt, request, receive, send)
 
 
-async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, receive: Receive, send: Send) -> None:
-    """Relay the call and hand in its outcome on every way out."""
+async def _attempt(runtime: Runtime, call: Call, request: Request, receive: Receive, send: Send) -> Call | None:
+    """Admit a call and carry it out. Returns the call to make in its place where an own key failed, nothing has been
+    answered yet and its owner agreed to that."""
+    try:
+        admitted = await runtime.admit(call)
+    except DigitalMeError as refusal:
+        if again := fallback.instead(call, refusal):
+            return again
+        told = [*_own_headers(call), *_limit_headers(refusal), *fallback.told(call, refusal)]
+        await _refuse(call, refusal, send, told)
+        return None
+    return await _carry_out(runtime, admitted, request, receive, send)
+
+
+async def _carry_out(
+    runtime: Runtime, admitted: Admitted, request: Request, receive: Receive, send: Send
+) -> Call | None:
+    """Relay the call and hand in its outcome on every way out; returns as `_attempt`."""
     progress, headers = Progress(admitted), _own_headers(admitted.call, admitted)
     runtime.begin(progress)
     try:
@@ -126,8 +139,12 @@ async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, rec
     except ClientLeft:
         pass  # which is how a call counts that says nothing else
     except DigitalMeError as problem:
-        progress.end("refused" if isinstance(problem, InvalidRequest) else "failed", problem.code.value)
-        await _refuse(admitted.call, problem, send, headers)
+        again = fallback.instead(admitted.call, problem, admitted)
+        if again is None or not progress.ended:
+            progress.end("refused" if isinstance(problem, InvalidRequest) else "failed", problem.code.value)
+        if again is not None:
+            return again
+        await _refuse(admitted.call, problem, send, headers + fallback.told(admitted.call, problem, admitted))
     except asyncio.CancelledError:
         if progress.revoked is None:
             progress.end("aborted", "shutdown")
@@ -139,6 +156,7 @@ async def _carry_out(runtime: Runtime, admitted: Admitted, request: Request, rec
         raise
     finally:
         runtime.settle(progress.outcome())
+    return None
 
 
 async def _forward(
@@ -272,6 +290,8 @@ async def _read(
         problem=problem,
         label=arrival.label,
         address=_address(scope),
+        may_fall_back=fallback.asked_for(headers),
+        repeatable=upload is None,
     )
     rewritten = provider is not None and (provider.manifest.rewrite is not None or provider.manifest.adapter)
     base = _site(scope["scheme"], _text(headers, b"host")) + PREFIX + call.place if rewritten else ""
@@ -341,6 +361,8 @@ def _own_headers(call: Call, admitted: Admitted | None = None) -> list[tuple[byt
     if admitted is None:
         return headers
     headers.append((b"x-digitalme-key-source", admitted.source.value.encode()))
+    if call.fallback:
+        headers.append((fallback.HEADER, fallback.USED))
     if limit := admitted.granted.tightest:
         headers += [
             (b"x-digitalme-quota-limit", b"%d" % limit.allowed),

@@ -21,7 +21,12 @@ _WHOSE = {
     owners.MEMBER: "Your team's",
     owners.OF_HOUSE: "This server's",
 }
-_LABELS = {"fair_use": "fair use limit", "daily_budget": "daily budget", "monthly_budget": "monthly budget"}
+_LABELS = {
+    "fair_use": "fair use limit",
+    "daily_budget": "daily budget",
+    "monthly_budget": "monthly budget",
+    "fallback": "limit on the demo key in place of your own",
+}
 _WAIT = "wait"
 
 
@@ -78,6 +83,8 @@ def _remedy(refused: Refused) -> tuple[str, str]:
     usage = f"{settings.SITE_URL}/settings/usage/"
     if refused.scope == owners.TOKEN or refused.standing.type.endswith("_budget"):
         return "raise_budget", f"{usage}#budgets"
+    if refused.standing.type == "fallback":
+        return "raise_fallback", f"{settings.SITE_URL}/settings/preferences/#fallback"
     return (
         ("ask_for_more", f"{usage}#more") if refused.own_key else ("add_own_key", f"{settings.SITE_URL}/settings/api/")
     )
@@ -88,6 +95,8 @@ def _advice(refused: Refused) -> str:
     if remedy == "raise_budget":
         who = "whoever looks after the team" if refused.scope in (owners.TEAM, owners.MEMBER) else "you"
         return f"Wait until then, or let {who} change it at {link}."
+    if remedy == "raise_fallback":
+        return f"Wait until then, mend your own key, or agree to more at {link}."
     if remedy == "ask_for_more":
         return f"Wait until then, or ask for more at {link}."
     more = f"{settings.SITE_URL}/settings/usage/#more"

@@ -15,7 +15,7 @@ from apikeys.resolution import KeySource
 from apikeys.vault import CredentialUnreadable
 from digitalme.audit.actions import ActorKind
 from digitalme.errors import DigitalMeError, ProviderUnavailable
-from digitalme.gateway import tickets, unechoed
+from digitalme.gateway import fallback, tickets, unechoed
 from digitalme.gateway.admission import Call
 from digitalme.gateway.bodies import Upload
 from digitalme.gateway.progress import Progress
@@ -67,6 +67,11 @@ async def forward(progress: Progress, request: Request, upstream: Relay, send: S
     answer, hide_usage, guard = await _ask(progress, request, upstream)
     try:
         progress.http_status = answer.status
+        if refusal := fallback.refused_by_provider(progress.admitted, answer.status):
+            progress.end("failed", f"http_{answer.status}")
+            raise refusal
+        if fallback.may_be_asked(progress.admitted, answer.status):
+            headers = [*headers, (fallback.HEADER, fallback.POSSIBLE)]
         progress.meter = metering.meter(
             call.operation,
             stream=call.estimate.stream,

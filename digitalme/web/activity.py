@@ -30,6 +30,7 @@ _WORDS: dict[Action | None, tuple[str, str]] = {
     Action.USER_DISABLED: (_PERSON, "Account disabled"),
     Action.USER_ENABLED: (_PERSON, "Account enabled"),
     Action.USER_ROLE_CHANGED: (_PERSON, "Role changed"),
+    Action.USER_FALLBACK_CHANGED: (_KEY, "Changed what happens when an own key fails"),
     Action.USER_TIER_CHANGED: (_PERSON, "Tier changed"),
     Action.TEAM_CREATED: (_TEAM, "Team made"),
     Action.TEAM_CHANGED: (_TEAM, "Team changed"),

@@ -8,13 +8,17 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from digitalme.accounts.models import User
+from digitalme.errors import InvalidRequest
 from digitalme.notifications import preferences
 from digitalme.notifications.kinds import ABOUT, Channel, Kind, offered_to
 from digitalme.notifications.preferences import Choice
 from digitalme.web.access import SignedInRequest, page, signed_in
+from quotas import fallback
+from quotas.fallback import LEAST, MOST
 
 
 @cache
@@ -50,6 +54,26 @@ class PreferencesForm(forms.ModelForm[User]):
         cast("forms.ChoiceField", self.fields["time_zone"]).choices = zones
 
 
+class FallbackForm(forms.Form):
+    """What happens when a key of one's own fails."""
+
+    fallback = forms.ChoiceField(
+        choices=User.Fallback.choices,
+        widget=forms.RadioSelect,
+        label="The call should",
+        help_text="A key fails when it has expired, cannot be read, or its provider refuses it.",
+    )
+    fallback_cost = forms.DecimalField(
+        required=False,
+        min_value=LEAST,
+        max_value=MOST,
+        max_digits=16,
+        decimal_places=2,
+        label="Up to how many dollars a month",
+        help_text="Needed for the last choice alone. Calls on the demo key count on your demo limits too.",
+    )
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def show(request: SignedInRequest) -> HttpResponse:
@@ -59,8 +83,7 @@ def show(request: SignedInRequest) -> HttpResponse:
         form.save()
         messages.success(request, "Your preferences are saved.")
         return redirect("settings_preferences")
-    context = {"form": form, "channels": CHANNELS, "kinds": rows_of(request.user)}
-    return page(request, "settings/preferences.html", context, status=422 if form.errors else 200)
+    return _answer(request, form, None)
 
 
 @require_POST
@@ -93,3 +116,35 @@ def rows_of(user: User) -> list[dict[str, Any]]:
         }
 
     return [row(kind) for kind in offered_to(staff=user.is_staff)]
+
+
+@require_POST
+@signed_in
+def set_fallback(request: SignedInRequest) -> HttpResponse:
+    """Take what is to happen when an own key fails."""
+    form = FallbackForm(request.POST)
+    if form.is_valid():
+        given = form.cleaned_data
+        try:
+            fallback.consent(
+                actor=request.user, choice=given["fallback"], cost=given["fallback_cost"], now=timezone.now()
+            )
+        except InvalidRequest as problem:
+            form.add_error(problem.data.get("field"), problem.message)
+        else:
+            messages.success(request, "Saved. It holds from the next call on.")
+            return redirect("settings_preferences")
+    return _answer(request, None, form)
+
+
+def _answer(request: SignedInRequest, form: PreferencesForm | None, falling: FallbackForm | None) -> HttpResponse:
+    user = User.objects.get(pk=request.user.pk)
+    wrong = any(one is not None and one.errors for one in (form, falling))
+    now = {"fallback": user.fallback, "fallback_cost": fallback.amount_of(user)}
+    context = {
+        "form": form or PreferencesForm(instance=user),
+        "fallback_form": falling or FallbackForm(initial=now),
+        "channels": CHANNELS,
+        "kinds": rows_of(user),
+    }
+    return page(request, "settings/preferences.html", context, status=422 if wrong else 200)

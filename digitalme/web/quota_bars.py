@@ -21,11 +21,13 @@ _PERIODS = {
     "fair_use": "today",
     "daily_budget": "today",
     "monthly_budget": "this month",
+    "fallback": "this month",
 }
 _BINDS = {
     Binds.SYSTEM: "counts calls on the house's keys",
     Binds.OWN: "counts calls on your own keys",
     Binds.ALL: "counts every call",
+    Binds.FALLBACK: "counts calls on the demo key in place of your own",
 }
 _UNITS: dict[str, tuple[str, Callable[[Decimal], str]]] = {
     "requests": ("requests", lambda amount: formats.count(int(amount))),

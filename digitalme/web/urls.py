@@ -28,6 +28,7 @@ urlpatterns = [
     path("settings/profile/", profile.show, name="settings_profile"),
     path("settings/preferences/", preferences.show, name="settings_preferences"),
     path("settings/preferences/notifications/", preferences.choose, name="settings_preferences_notifications"),
+    path("settings/preferences/fallback/", preferences.set_fallback, name="settings_fallback"),
     path("settings/api/", api_keys.show, name="settings_api"),
     path("settings/api/<slug:slug>/", api_keys.show_one, name="settings_api_card"),
     path("settings/api/<slug:slug>/key/", api_keys.edit, name="settings_api_key"),

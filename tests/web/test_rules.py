@@ -34,6 +34,7 @@ POST_ONLY = {
     "settings_tokens",
     "settings_budgets",
     "settings_budget_remove",
+    "settings_fallback",
     "settings_raises",
     "settings_raise_withdraw",
     "settings_team_rename",
