@@ -24,7 +24,13 @@ from usage.exports import Format, Selection
 from usage.models import UsageRecord
 
 TEMPLATE = "settings/exports.html"
-_KEYS = [("", "any"), ("user", "my own"), ("team", "a team's"), ("system", "the house's")]
+_KEYS = [
+    ("", "any"),
+    ("user", "my own"),
+    ("team", "a team's"),
+    ("system", "the house's"),
+    ("fallback", "the house's, in place of my own"),
+]
 
 
 def _day(**options: Any) -> forms.DateField:
