@@ -35,4 +35,9 @@ class Migration(migrations.Migration):
             name='type',
             field=models.CharField(choices=[('demo', 'Demo'), ('daily', 'Daily'), ('monthly', 'Monthly'), ('fair_use', 'Fair use'), ('daily_budget', 'Daily budget'), ('monthly_budget', 'Monthly budget'), ('fallback', 'Fallback')], max_length=16),
         ),
+        migrations.AlterField(
+            model_name='emergencyuse',
+            name='type',
+            field=models.CharField(choices=[('demo', 'Demo'), ('daily', 'Daily'), ('monthly', 'Monthly'), ('fair_use', 'Fair use'), ('daily_budget', 'Daily budget'), ('monthly_budget', 'Monthly budget'), ('fallback', 'Fallback')], max_length=16),
+        ),
     ]
