@@ -1,8 +1,10 @@
 """What a call may take and what it took, in tokens, and how providers write that down."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 MAX_COUNT = 1_000_000_000  # no call comes near; keeps nonsense out of the ledger
@@ -68,6 +70,41 @@ class Bill:
 
     reference: str
     usage: Usage
+
+
+# What a price depends on beside the counts that a record has columns for; few calls have any of it.
+_FURTHER = (
+    "cache_write_1h_tokens",
+    "web_searches",
+    "variant",
+    "units",
+    "audio_tokens",
+    "image_tokens",
+    "audio_made",
+    "image_made",
+    "characters",
+    "seconds",
+    "untold",
+)
+_further = attrgetter(*_FURTHER)
+_NOTHING_FURTHER = (0, 0, "", 0, 0, 0, 0, 0, 0, Decimal(0), False)
+
+
+def measured(usage: Usage) -> str:
+    """Return as text what a record has no column for, so that its price can be computed again; mostly empty."""
+    found = _further(usage)
+    if found == _NOTHING_FURTHER:
+        return ""
+    given = {name: value for name, value in zip(_FURTHER, found, strict=True) if value}
+    return json.dumps(given, default=str, separators=(",", ":"))
+
+
+def restored(text: str, **columns: Any) -> Usage:
+    """Return the usage of a record: the counts of its columns, and what `measured` wrote."""
+    given = json.loads(text) if text else {}
+    if "seconds" in given:
+        given["seconds"] = Decimal(given["seconds"])
+    return Usage(**columns, **given)
 
 
 class Told:

@@ -37,6 +37,7 @@ class UsageRecord(models.Model):
     cached_tokens = models.BigIntegerField(default=0)
     cache_write_tokens = models.BigIntegerField(default=0)
     reasoning_tokens = models.BigIntegerField(default=0)
+    measured = models.TextField(blank=True, default="", help_text="What else the price depends on (providers.counts).")
     cost = MoneyField(null=True, help_text="US dollars; empty if the model has no known price.")
     price_version = models.CharField(max_length=40, blank=True, default="")
     counted_by = models.CharField(max_length=10, choices=Counted, default=Counted.PROVIDER)

@@ -35,6 +35,7 @@ class Record(NamedTuple):
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    measured: str = ""
     price_version: str = ""
     counted_by: str = "provider"
     error_type: str = ""
@@ -88,6 +89,7 @@ _TYPES = {
     "cached_tokens": "bigint",
     "cache_write_tokens": "bigint",
     "reasoning_tokens": "bigint",
+    "measured": "text",
     "cost": "bigint",
     "price_version": "text",
     "counted_by": "text",
@@ -217,6 +219,7 @@ def _row(one: Record) -> tuple[Any, ...]:
         one.cached_tokens,
         one.cache_write_tokens,
         one.reasoning_tokens,
+        one.measured,
         one.cost,
         one.price_version,
         one.counted_by,

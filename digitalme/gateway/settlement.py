@@ -15,7 +15,7 @@ from digitalme.accounts import tokens
 from digitalme.database import to_nano
 from digitalme.gateway.admission import Admitted
 from digitalme.statements import Last, Steps, carry_out
-from providers import pricing
+from providers import counts, pricing
 from providers.counts import Bill, Usage
 from quotas import ledger
 from quotas.ledger import Amounts, Settlement
@@ -78,6 +78,7 @@ def settle_bill(outcome: Outcome, *, now: datetime) -> Steps[None]:
         output_tokens=bill.usage.output_tokens,
         cached_tokens=bill.usage.cached_tokens,
         reasoning_tokens=bill.usage.reasoning_tokens,
+        measured=counts.measured(bill.usage),
         cost=cost,
         price_version=price.version,
         counted_by=bill.usage.counted_by,
@@ -152,6 +153,7 @@ def record_of(outcome: Outcome) -> Record:
         cached_tokens=usage.cached_tokens,
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        measured=counts.measured(usage),
         cost=cost,
         price_version=price.version,
         counted_by=usage.counted_by,

@@ -52,6 +52,7 @@ def test_every_fact_of_a_call_is_kept() -> None:
         cached_tokens=3,
         cache_write_tokens=2,
         reasoning_tokens=4,
+        measured='{"web_searches":2}',
         price_version="prices 1",
         counted_by="counted",
         error_type="none",
