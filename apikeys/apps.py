@@ -3,10 +3,14 @@
 import sys
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from celery import signals
 from django.apps import AppConfig
 from django.core import checks
+
+from digitalme.notifications import signing
+from providers.secrets import Secret
 
 
 class ApiKeysConfig(AppConfig):
@@ -25,6 +29,7 @@ class ApiKeysConfig(AppConfig):
         # Celery offers no other way to do something once in the worker, and in each process of its pool.
         signals.worker_init.connect(_check_before_work)
         signals.worker_process_init.connect(_begin_heartbeat)
+        signing.open_secrets_with(_secret_of_webhook)
 
 
 def house_keys(app_configs: Sequence[AppConfig] | None = None, **options: Any) -> list[checks.CheckMessage]:
@@ -38,6 +43,12 @@ def house_keys(app_configs: Sequence[AppConfig] | None = None, **options: Any) -
     except keyring.UnusableKey as problem:
         return [checks.Critical(str(problem), id="apikeys.E001")]
     return []
+
+
+def _secret_of_webhook(webhook_id: UUID) -> Secret:
+    from apikeys import webhook_secrets
+
+    return webhook_secrets.opened(webhook_id)
 
 
 def _check_before_work(**_: Any) -> None:

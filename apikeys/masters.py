@@ -15,12 +15,12 @@ from django.utils import timezone
 
 from apikeys import keyring, sealed_rows
 from apikeys.keyring import KeyRing, State, UnusableKey
-from apikeys.models import Credential, HouseKey, KeptKey
+from apikeys.models import Credential, HouseKey, KeptKey, WebhookSecret
 from apikeys.vault import CredentialUnreadable
 from digitalme.errors import DecryptionFailed
 
 # Every table with sealed secrets. Each has the columns id, sealed, key_id and version.
-SEALED_TABLES: tuple[type[models.Model], ...] = (Credential, KeptKey)
+SEALED_TABLES: tuple[type[models.Model], ...] = (Credential, KeptKey, WebhookSecret)
 # A call that was admitted before a master was retired may be about to open its key.
 STILL_OPENS_SECONDS = 60
 # Rows of a table by which a master is recognised that has no check value yet.

@@ -224,6 +224,27 @@ class KeptKey(models.Model):
         return f"{self.provider} of the house, version {self.version}"
 
 
+class WebhookSecret(models.Model):
+    """What the events of one webhook are signed with, sealed as keys are; `destination` is the webhook's address."""
+
+    provider = "webhook"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    webhook = models.OneToOneField("notifications.Webhook", on_delete=models.CASCADE, related_name="+")
+    salt = models.ForeignKey(OwnerSalt, on_delete=models.PROTECT, editable=False)
+    sealed = models.JSONField(default=dict, help_text="Base64 ciphertext by field name.")
+    key_id = models.CharField(max_length=64, help_text="The master key that sealed it.")
+    destination = models.JSONField(default=list, help_text="Where what it signs goes; bound into the seal.")
+    version = models.PositiveBigIntegerField(default=1)
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(name="webhook_secret_by_master", fields=["key_id", "id"])]
+
+    def __str__(self) -> str:
+        return f"secret of webhook {self.webhook_id}"
+
+
 class HouseKey(models.Model):
     """What is known of a key of the house: never the key, but a value that tells whether it is the same one."""
 

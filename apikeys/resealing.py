@@ -19,7 +19,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from apikeys import keyring, masters, resolution, sealed_rows, unreadable, vault
-from apikeys.models import Credential, KeptKey, Resealing
+from apikeys.models import Credential, KeptKey, Resealing, WebhookSecret
 from apikeys.sealed_rows import Row
 from apikeys.vault import CredentialUnreadable
 from digitalme.audit import log as trail
@@ -137,7 +137,7 @@ def _batches(
     goal: Target, mark: Resealing | None, size: int, progress: Progress, *, again: bool
 ) -> Iterator[list[Row]]:
     """Yield pending rows, by id, from the checkpoint on; then from the start, until a pass changes nothing."""
-    for table in (KeptKey, Credential):
+    for table in (KeptKey, WebhookSecret, Credential):
         cursor = mark.cursor if mark and table is Credential else None
         complete = cursor is None
         while True:

@@ -6,11 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from apikeys import vault
-from apikeys.models import Credential, KeptKey
+from apikeys.models import Credential, KeptKey, WebhookSecret
 from apikeys.vault import Context, CredentialUnreadable
 from providers.secrets import Secret
 
-Row = Credential | KeptKey
+Row = Credential | KeptKey | WebhookSecret
 
 
 def opened(row: Row) -> dict[str, Secret]:

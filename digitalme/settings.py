@@ -210,6 +210,7 @@ THROTTLES = {
     "api.user": env.number("DIGITALME_API_RATE_PER_USER", 600, least=0),
     "api.address": env.number("DIGITALME_API_RATE_PER_ADDRESS", 1200, least=0),
     "api.key_tests": 10,
+    "api.webhook_tests": 10,
     "api.schema": 30,
     "login.address": env.number("DIGITALME_SIGN_IN_RATE_PER_ADDRESS", 30, least=0),
 }
@@ -301,10 +302,11 @@ SPECTACULAR_SETTINGS = {
         "digitalme.api.docs.describe_problems",
     ],
     "ENUM_NAME_OVERRIDES": {
+        "TokenStateEnum": ["active", "expired", "revoked"],
+        "DeliveryStateEnum": "digitalme.notifications.models.Delivery.State",
         "KeyStatusEnum": "apikeys.models.Credential.Status",
         "RecordStatusEnum": "usage.models.UsageRecord.Status",
         "ExportStateEnum": "usage.models.Export.State",
-        "TokenStateEnum": ["active", "expired", "revoked"],
     },
 }
 

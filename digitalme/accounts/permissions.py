@@ -53,6 +53,8 @@ class Permission(StrEnum):
 
     VIEW_NOTIFICATIONS = "notifications.view_notification"
     VIEW_LETTERS = "notifications.view_letter"
+    VIEW_WEBHOOKS = "notifications.view_webhook"
+    VIEW_DELIVERIES = "notifications.view_delivery"
 
     VIEW_RECORDS = "usage.view_usagerecord"
     VIEW_HOURLY_USAGE = "usage.view_hourlyusage"

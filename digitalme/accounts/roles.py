@@ -55,6 +55,8 @@ _READ = frozenset(
         Permission.VIEW_AUDIT_EVENTS,
         Permission.VIEW_NOTIFICATIONS,
         Permission.VIEW_LETTERS,
+        Permission.VIEW_WEBHOOKS,
+        Permission.VIEW_DELIVERIES,
         Permission.VIEW_RECORDS,
         Permission.VIEW_HOURLY_USAGE,
         Permission.VIEW_DAILY_USAGE,

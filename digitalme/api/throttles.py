@@ -34,6 +34,12 @@ class KeyTests(Requests):
     extra = ("api.key_tests",)
 
 
+class WebhookTests(Requests):
+    """Tests of webhooks reach out to wherever somebody likes."""
+
+    extra = ("api.webhook_tests",)
+
+
 class SchemaReads(Requests):
     """The schema is anybody's to read, but is put together anew each time."""
 

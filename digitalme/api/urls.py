@@ -18,6 +18,7 @@ from digitalme.api import (
     teams,
     tokens,
     usage,
+    webhooks,
 )
 
 urlpatterns = [
@@ -61,6 +62,11 @@ urlpatterns = [
     path("notifications/read/", notifications.AllRead.as_view(), name="api_notifications_read"),
     path("notifications/<uuid:notification_id>/", notifications.OneNotification.as_view(), name="api_notification"),
     path("notifications/<uuid:notification_id>/read/", notifications.Read.as_view(), name="api_notification_read"),
+    path("webhooks/", webhooks.Webhooks.as_view(), name="api_webhooks"),
+    path("webhooks/<uuid:webhook_id>/", webhooks.OneWebhook.as_view(), name="api_webhook"),
+    path("webhooks/<uuid:webhook_id>/secret/", webhooks.WebhookSecret.as_view(), name="api_webhook_secret"),
+    path("webhooks/<uuid:webhook_id>/test/", webhooks.WebhookTest.as_view(), name="api_webhook_test"),
+    path("webhooks/<uuid:webhook_id>/deliveries/", webhooks.Deliveries.as_view(), name="api_webhook_deliveries"),
     path("audit/", audit.Audit.as_view(), name="api_audit"),
     path("me/", me.Me.as_view(), name="api_me"),
     path("schema/", docs.Schema.as_view(), name="schema"),

@@ -31,6 +31,12 @@ class Action(StrEnum):
     TOKEN_ISSUED = "token.issued"  # noqa: S105 (what happened to one)
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
 
+    WEBHOOK_ADDED = "webhook.added"
+    WEBHOOK_SECRET_CHANGED = "webhook.secret_changed"  # noqa: S105
+    WEBHOOK_ENABLED = "webhook.enabled"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_REMOVED = "webhook.removed"
+
     USER_CREATED = "user.created"
     USER_CHANGED = "user.changed"
     USER_DISABLED = "user.disabled"
@@ -107,7 +113,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_]{0,15}(:[a-z]{1,8})?")
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _PLACE = re.compile(
-    r"(credential|token|user|team|tier|limit|allocation|raise|second_factor|session)"
+    r"(credential|token|webhook|user|team|tier|limit|allocation|raise|second_factor|session)"
     r":([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{1,19})"
     r"|provider:[a-z][a-z0-9]{1,31}"
     r"|master_key:[A-Za-z0-9._-]{1,32}|system|audit|backup|import|rotation"

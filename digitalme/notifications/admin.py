@@ -1,11 +1,12 @@
 """What people were told, in the admin: to be read, never to be changed."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib import admin
 from django.http import HttpRequest
 
-from digitalme.notifications.models import Letter, Notification
+from digitalme.notifications.models import Delivery, Letter, Notification, Webhook
 
 
 class _ReadOnly(admin.ModelAdmin[Any]):
@@ -27,7 +28,7 @@ class NotificationAdmin(_ReadOnly):
     """What people were told."""
 
     list_display = ("created_at", "user", "kind", "level", "title", "in_inbox", "read_at")
-    list_filter = ("kind", "level", "created_at")
+    list_filter = (("kind", admin.AllValuesFieldListFilter), "level", "created_at")
     list_select_related = ("user",)
     search_fields = ("=user__email", "title")
     search_help_text = "An address in full, or words of the title."
@@ -50,4 +51,31 @@ class LetterAdmin(_ReadOnly):
     @admin.display(description="kind")
     def kind(self, letter: Letter) -> str:
         """What it is about."""
-        return letter.notification.get_kind_display()
+        return letter.notification.kind
+
+
+@admin.register(Webhook)
+class WebhookAdmin(_ReadOnly):
+    """Where people have their events posted. Of the address only the host is shown: the rest may be confidential."""
+
+    list_display = ("name", "user", "host", "is_active", "failing_since", "ended")
+    list_filter = ("is_active",)
+    list_select_related = ("user",)
+    fields = ("user", "name", "host", "is_active", "failing_since", "ended", "created_at")
+    search_fields = ("=user__email",)
+    search_help_text = "An address in full."
+
+    @admin.display(description="host")
+    def host(self, webhook: Webhook) -> str:
+        """Where it leads."""
+        return urlsplit(webhook.url).netloc
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(_ReadOnly):
+    """What came of events; what stood in them is for their readers."""
+
+    list_display = ("created_at", "webhook", "event", "state", "attempts", "answer_status", "problem", "next_try_at")
+    list_filter = ("state", "event", "created_at")
+    list_select_related = ("webhook",)
+    fields = (*list_display, "took_ms", "tried_at")

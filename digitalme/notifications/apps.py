@@ -1,5 +1,7 @@
 """Inbox, mails and webhooks."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
@@ -8,3 +10,7 @@ class NotificationsConfig(AppConfig):
 
     name = "digitalme.notifications"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Know the jobs in every process that asks for one, not only where they are done."""
+        import_module("digitalme.notifications.tasks")

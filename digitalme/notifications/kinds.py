@@ -33,16 +33,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """A kind in words, and by which ways it goes to somebody who chose nothing."""
+    """A kind in words, and by which ways it does not go to somebody who chose nothing, and to nobody ever."""
 
     label: str
     help: str
     icon: str
     off: frozenset[Channel] = frozenset()
+    never: frozenset[Channel] = frozenset()
     for_staff: bool = False
 
 
 _NO_MAIL = frozenset({Channel.MAIL})
+_NO_WEBHOOK = frozenset({Channel.WEBHOOK})
 ABOUT: dict[Kind, About] = {
     Kind.QUOTA: About(
         "Limits", "A limit is 50, 80, 95 or 100 percent used. The first of these is not worth a mail.", "gauge"
@@ -56,8 +58,8 @@ ABOUT: dict[Kind, About] = {
     Kind.SIGN_IN: About("New sign-ins", "Somebody signed in from a place or with a device not seen before.", "log-in"),
     Kind.TEAM: About("Teams", "Who joins and leaves, roles, shared keys.", "users-round", _NO_MAIL),
     Kind.RAISE: About("Answers", "What became of your request for more.", "gauge"),
-    Kind.WEBHOOK: About("Failing webhooks", "One of your webhooks takes nothing any more.", "webhook"),
     Kind.EXPORT: About("Exports", "A file of your calls is ready, or could not be made.", "download"),
+    Kind.WEBHOOK: About("Failing webhooks", "One of yours takes nothing.", "webhook", _NO_WEBHOOK, _NO_WEBHOOK),
     Kind.RAISE_ASKED: About("Requests", "Somebody asks for more than a limit allows.", "gauge", for_staff=True),
     Kind.UNPRICED: About(
         "Models without a price",

@@ -6,7 +6,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from digitalme.database import uuid7
-from digitalme.notifications.kinds import ABOUT, Channel, Kind
+from digitalme.notifications.kinds import Channel
 
 
 class Level(models.TextChoices):
@@ -23,7 +23,7 @@ class Notification(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications")
-    kind = models.CharField(max_length=32, choices=[(kind.value, ABOUT[kind].label) for kind in Kind])
+    kind = models.CharField(max_length=32, help_text="One of kinds.Kind.")
     level = models.CharField(max_length=4, choices=Level, default=Level.INFO)
     title = models.CharField(max_length=200)
     text = models.CharField(max_length=1000, blank=True)
@@ -78,3 +78,56 @@ class Preference(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} by {self.channel}: {self.wanted}"
+
+
+class Webhook(models.Model):
+    """An address of somebody's own to which events are posted. What signs them is sealed elsewhere."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="webhooks")
+    name = models.CharField(max_length=100)
+    url = models.CharField(max_length=500)
+    is_active = models.BooleanField(default=True)
+    failing_since = models.DateTimeField(null=True, blank=True, help_text="Since when it took nothing.")
+    ended = models.CharField(max_length=200, blank=True, help_text="Why it was switched off, if nobody did it.")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Delivery(models.Model):
+    """One event on its way to one webhook, and what came of it. `body` is sent as it stands here, each time."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        DELIVERED = "delivered", "Delivered"
+        FAILED = "failed", "Failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries")
+    event = models.CharField(max_length=32)
+    body = models.TextField()
+    state = models.CharField(max_length=9, choices=State, default=State.WAITING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    answer_status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="HTTP status of the last answer.")
+    problem = models.CharField(max_length=200, blank=True)
+    took_ms = models.PositiveIntegerField(null=True, blank=True)
+    tried_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        verbose_name_plural = "deliveries"
+        indexes = [
+            models.Index(name="delivery_due", fields=["next_try_at"], condition=Q(state="waiting")),
+            models.Index(name="delivery_of_webhook", fields=["webhook", "-created_at"]),
+            models.Index(name="delivery_by_age", fields=["created_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.state}"

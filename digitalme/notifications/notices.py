@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
-from digitalme.notifications import letters, preferences, tasks
+from digitalme.notifications import letters, preferences, webhooks, workers
 from digitalme.notifications.kinds import Channel, Kind
 from digitalme.notifications.models import Level, Notification
 
@@ -53,8 +53,10 @@ def tell(people: Iterable[UUID], message: Message, *, now: datetime) -> int:
     if hidden:
         Notification.objects.filter(pk__in=hidden).update(in_inbox=False)
     mailed = [one for one in new if message.mailed and Channel.MAIL in channels[one.user_id]]
-    if letters.queue(mailed, message.template, message.context, now=now):
-        transaction.on_commit(tasks.deliver_soon)
+    posted = [one for one in new if Channel.WEBHOOK in channels[one.user_id]]
+    queued = letters.queue(mailed, message.template, message.context, now=now)
+    if queued + webhooks.queue(posted, message.facts, now=now):
+        transaction.on_commit(workers.deliver_soon)
     return len(new)
 
 

@@ -37,6 +37,7 @@ def choose(user_id: UUID, wanted: Iterable[Choice], *, among: Iterable[Kind]) ->
         Preference(user_id=user_id, kind=kind, channel=channel, wanted=(kind, channel) in wanted)
         for kind in among
         for channel in Channel
+        if channel not in ABOUT[kind].never
     ]
     Preference.objects.bulk_create(
         rows, update_conflicts=True, unique_fields=["user", "kind", "channel"], update_fields=["wanted"]

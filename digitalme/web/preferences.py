@@ -112,7 +112,10 @@ def rows_of(user: User) -> list[dict[str, Any]]:
         return {
             "kind": kind.value,
             "about": ABOUT[kind],
-            "choices": [(name_of(one), one in wanted, CHANNELS[one[1]]) for one in choices],
+            "choices": [
+                ("" if one[1] in ABOUT[kind].never else name_of(one), one in wanted, CHANNELS[one[1]])
+                for one in choices
+            ],
         }
 
     return [row(kind) for kind in offered_to(staff=user.is_staff)]

@@ -15,6 +15,7 @@ from digitalme.web import (
     team,
     team_keys,
     usage,
+    webhooks,
 )
 
 urlpatterns = [
@@ -83,6 +84,12 @@ urlpatterns = [
     path("settings/usage/exports/<uuid:export_id>/file/", exports.fetch, name="settings_export_fetch"),
     path("settings/usage/exports/<uuid:export_id>/remove/", exports.remove, name="settings_export_remove"),
     path("settings/usage/export/", exports.download, name="settings_export_file"),
+    path("settings/webhooks/", webhooks.show, name="settings_webhooks"),
+    path("settings/webhooks/<uuid:webhook_id>/", webhooks.show_one, name="settings_webhook"),
+    path("settings/webhooks/<uuid:webhook_id>/test/", webhooks.test, name="settings_webhook_test"),
+    path("settings/webhooks/<uuid:webhook_id>/switch/", webhooks.switch, name="settings_webhook_switch"),
+    path("settings/webhooks/<uuid:webhook_id>/secret/", webhooks.renew, name="settings_webhook_renew"),
+    path("settings/webhooks/<uuid:webhook_id>/remove/", webhooks.remove, name="settings_webhook_remove"),
     path("settings/security/", security.show, name="settings_security"),
     path("settings/security/tokens/", security.make_token, name="settings_tokens"),
     path("settings/security/tokens/<uuid:token_id>/revoke/", security.revoke_token, name="settings_token_revoke"),

@@ -17,7 +17,7 @@ from digitalme.accounts import invitations, roles, teams, tokens
 from digitalme.accounts.models import AccessToken, Invitation, Membership, Team, User
 from digitalme.accounts.roles import Role
 from digitalme.api import urls
-from digitalme.notifications.models import Notification
+from digitalme.notifications.models import Notification, Webhook
 from providers.registry import Provider
 from quotas.models import Limit, Raise
 from tests.api.conftest import by_token, record_of, set_key
@@ -36,6 +36,7 @@ ROWS: tuple[type[Model], ...] = (
     Raise,
     Export,
     Notification,
+    Webhook,
 )
 
 
@@ -91,6 +92,11 @@ MATRIX = {
     "api_notifications_read": Entry("own", reads=False, bodies={"post": {}}),
     "api_notification": Entry("object"),
     "api_notification_read": Entry("object", reads=False, bodies={"post": {}}),
+    "api_webhooks": Entry("own", bodies={"post": {"name": "x", "url": ""}}),
+    "api_webhook": Entry("object", bodies={"patch": {"is_active": False}, "delete": {}}),
+    "api_webhook_secret": Entry("object", reads=False, bodies={"post": {}}),
+    "api_webhook_test": Entry("object", reads=False, bodies={"post": {}}),
+    "api_webhook_deliveries": Entry("object"),
     "api_audit": Entry("own"),
     "api_me": Entry("own", bodies={"patch": {"name": "x" * 151}}),
     "schema": Entry("public"),
@@ -105,6 +111,7 @@ INVALID = {
     ("api_raises", "post"): 400,
     ("api_budgets", "post"): 400,
     ("api_usage_exports", "post"): 400,
+    ("api_webhooks", "post"): 400,
     ("api_me", "patch"): 400,
 }
 CASES = [(name, method) for name, entry in MATRIX.items() for method in entry.methods]
@@ -138,6 +145,10 @@ def paths(alice: User, notes: Provider) -> dict[str, str]:
     named |= {"api_token_cap": f"tokens/{token.pk}/caps/{cap.pk}/"}
     asked_for = Raise.objects.create(user=alice, type="daily", why=MARK)
     named |= {"api_raise": f"quotas/raises/{asked_for.pk}/"}
+    hook = Webhook.objects.create(user=alice, name=MARK, url=f"https://example.com/{MARK}")
+    named |= {"api_webhook": f"webhooks/{hook.pk}/", "api_webhook_secret": f"webhooks/{hook.pk}/secret/"}
+    named |= {"api_webhook_test": f"webhooks/{hook.pk}/test/"}
+    named |= {"api_webhook_deliveries": f"webhooks/{hook.pk}/deliveries/"}
     told = Notification.objects.create(user=alice, kind="team.changed", title=MARK, text=MARK, key=MARK)
     named |= {
         "api_notification": f"notifications/{told.pk}/",

@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
-from apikeys import resealing
-from apikeys.models import Credential, Resealing
+from apikeys import resealing, webhook_secrets
+from apikeys.models import Credential, Resealing, WebhookSecret
 from digitalme.accounts.models import User
+from providers.secrets import Secret
 from tests.apikeys.conftest import KEY, OTHER_KEY, add_key
 from tests.apikeys.houses import BOTH, opened, rotate, sealed_with
 
@@ -40,6 +42,16 @@ def test_a_reseal_stops_when_another_master_is_promoted_meanwhile(
     with pytest.raises(resealing.Superseded, match="Run it again"):
         resealing.run(batch=1, tell=back)
     assert opened() == {KEY}
+
+
+def test_secrets_of_webhooks_are_sealed_anew_too(house: Callable[[str], None], alice: User) -> None:
+    webhook, secret = webhook_secrets.add(user=alice, url="https://example.com/", name="pager", now=timezone.now())
+    house(BOTH)
+    rotate("promote", "k2")
+    assert resealing.run().resealed == 1
+    assert WebhookSecret.objects.get().key_id == "k2"
+    assert webhook_secrets.opened(webhook.pk) == Secret(secret)
+    rotate("retire", "k1")
 
 
 def test_an_interrupted_reseal_goes_on_where_it_stopped(house: Callable[[str], None], alice: User, bob: User) -> None:

@@ -34,6 +34,7 @@ MAY_REVEAL = {
     "providers/mail_servers.py:_enter",
     "providers/mail_servers.py:_plain",
     "apikeys/vault.py",
+    "digitalme/notifications/signing.py:headers",
     "apikeys/renewal.py:seconds_left",
     "apikeys/keys.py:hint",
     "apikeys/keys.py:plain_fields",

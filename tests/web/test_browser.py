@@ -41,6 +41,7 @@ SIGNED_IN = [
     "/settings/usage/exports/",
     "/settings/team/",
     "/inbox/",
+    "/settings/webhooks/",
     "/settings/team/alices/?ask=dissolve",
     "/settings/security/",
     "/accounts/email/",

@@ -25,6 +25,10 @@ TEMPLATES = sorted((Path(settings.BASE_DIR) / "templates").rglob("*.html"))
 TOKEN = UUID("01890000-0000-7000-8000-000000000001")
 PUBLIC = {"home"}
 POST_ONLY = {
+    "settings_webhook_test",
+    "settings_webhook_switch",
+    "settings_webhook_renew",
+    "settings_webhook_remove",
     "inbox_read_all",
     "inbox_read",
     "inbox_open",
@@ -56,6 +60,7 @@ POSTABLE = POST_ONLY | {
     "settings_api_connect",
     "settings_token_revoke",
     "settings_team",
+    "settings_webhooks",
     "settings_team_key",
     "settings_team_key_connect",
     "settings_team_invitation",
@@ -76,6 +81,7 @@ def path_of(route: URLPattern, token: Any = TOKEN) -> str:
     values = {"slug": "openai", "token_id": token, "team": "alices", "team_slug": "alices", "provider_slug": "openai"}
     values |= {
         "notification_id": TOKEN,
+        "webhook_id": TOKEN,
         "user_id": TOKEN,
         "invitation_id": TOKEN,
         "raise_id": TOKEN,
@@ -138,7 +144,9 @@ def test_reading_changes_nothing(alice_client: Client, alice: User, route: URLPa
     token, _ = tokens.issue(user=alice, name="laptop")
     before = everything()
     # Where providers send people back to takes nothing that was not begun.
-    expected = {"settings_api_connected": {400}, "settings_team_invitation": {404}}.get(str(route.name), {200, 302})
+    expected = {"settings_api_connected": {400}, "settings_team_invitation": {404}, "settings_webhook": {404}}.get(
+        str(route.name), {200, 302}
+    )
     assert alice_client.get(path_of(route, token.pk), headers=headers).status_code in expected
     assert everything() == before
 

@@ -20,7 +20,9 @@ class Item:
 
 ITEMS = (
     Item("Profile", "settings_profile", "user-round", ("/settings/profile/", "/accounts/email/")),
-    Item("Preferences", "settings_preferences", "sliders-horizontal", ("/settings/preferences/",)),
+    Item(
+        "Preferences", "settings_preferences", "sliders-horizontal", ("/settings/preferences/", "/settings/webhooks/")
+    ),
     Item("API keys", "settings_api", "key-round", ("/settings/api/",)),
     Item("Usage", "settings_usage", "chart-column", ("/settings/usage/",)),
     Item("Team", "settings_team", "users-round", ("/settings/team/",)),
