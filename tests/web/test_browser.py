@@ -1,7 +1,7 @@
 """The pages in a real browser: accessible, quiet, as wide as the screen, and usable with and without scripts."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,10 +12,12 @@ from allauth.mfa.totp.internal import auth as totp
 from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 
-from apikeys import checks
+from apikeys import checks, keys
 from apikeys.models import Credential
 from digitalme.accounts import tokens
-from digitalme.accounts.models import User
+from digitalme.accounts.models import Team, User
+from providers import registry
+from tests import mailboxes, oauth_server
 from tests.conftest import PASSWORD
 from tests.fakes import FakeProvider
 from tests.web.conftest import GOOD_KEYS, add_call, add_key
@@ -67,6 +69,39 @@ ADMIN = [
 ]
 
 
+# Of keys that come by consent, and of those that have several fields and a label.
+KEYS = [
+    "/settings/api/google/connect/",
+    "/settings/api/google/connection/",
+    "/settings/api/google/key/",
+    "/settings/api/mcp/key/?label=notes",
+    "/settings/api/mcp/details/?label=notes",
+    "/settings/api/email/key/?new=1",
+    "/settings/api/email/remove/?label=home",
+    "/settings/team/alices/",
+    "/settings/team/alices/keys/google/connect/",
+    "/admin/apikeys/credential/connect/",
+]
+
+
+@pytest.fixture
+def connected_in(alice: User, team: Team, settings: Any) -> Iterator[User]:
+    """A Super Admin with Google by consent, as the team has it too, an MCP server and a mailbox."""
+    with oauth_server.playing("google", settings) as google:
+        app = {f"github_{part}": value for part, value in oauth_server.APP.items()}
+        settings.DIGITALME_OAUTH_SECRETS = {**settings.DIGITALME_OAUTH_SECRETS, **app}
+        google.grants = "openid"
+        for owner in (keys.Owner("user", alice.pk), keys.Owner("team", team.pk)):
+            oauth_server.connected(google, alice, owner)
+        server = {"url": "https://mcp.example.com/mcp", "token": "mcp-0123456789"}
+        mailbox = mailboxes.fields(smtp_host="smtp.example.com", imap_host="imap.example.com")
+        for slug, label, fields in (("mcp", "notes", server), ("email", "home", mailbox)):
+            owner, provider = keys.Owner("user", alice.pk), registry.get(slug)
+            keys.set_key(actor=alice, owner=owner, provider=provider, fields=fields, label=label)
+        User.objects.filter(pk=alice.pk).update(is_staff=True, is_superuser=True)
+        yield alice
+
+
 @pytest.fixture
 def lived_in(alice: User) -> User:
     """Somebody with a key, a token and a month of calls."""
@@ -108,6 +143,11 @@ def test_pages_for_strangers_are_sound(visit: Visit, path: str) -> None:
 @pytest.mark.parametrize("path", SIGNED_IN)
 def test_pages_of_somebody_signed_in_are_sound(visit: Visit, lived_in: User, path: str) -> None:
     assert_sound_everywhere(visit(lived_in), path)
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_pages_of_keys_of_many_parts_are_sound(visit: Visit, connected_in: User, path: str) -> None:
+    assert_sound_everywhere(visit(connected_in), path)
 
 
 @pytest.mark.parametrize("path", ["/", "/settings/api/", "/settings/usage/", "/settings/security/"])
