@@ -62,8 +62,8 @@ def on_servers(arguments: list[str], output: IO[str] | None = None, part: str = 
 def on_both(arguments: list[str]) -> int:
     """Run the suite in its three parts (tests.parts), all at a time.
 
-    If nothing narrows them, they have to reach every branch of the vault and the key ring. Each has databases, ports and folders of its own. What the second and the third print is shown when the
-    first is through.
+    If nothing narrows them, they have to reach every branch of the vault and the key ring. Each has databases, ports
+    and folders of its own. What the second and the third print is shown when the first is through.
     """
     branches = [] if arguments else _BRANCHES
     arguments = [*arguments, "-p", "no:cacheprovider"]
