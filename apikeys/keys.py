@@ -19,11 +19,12 @@ from apikeys.models import Credential, OwnerSalt
 from apikeys.terms import Terms
 from apikeys.vault import Context, CredentialUnreadable
 from digitalme import logs
+from digitalme.accounts import team_news
 from digitalme.accounts.models import User
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
 from digitalme.errors import InvalidKeyFormat, InvalidRequest, KeyNotFound
-from providers import adapters, auth
+from providers import adapters, auth, registry
 from providers.registry import Provider
 from providers.secrets import Secret
 
@@ -361,8 +362,16 @@ def system_keys() -> QuerySet[Credential]:
     return Credential.objects.filter(is_system=True).order_by("provider", "label")
 
 
+# What the members of a team are told was done with one of its keys.
+_NEWS = {"set": "set", "removed": "removed", "disabled": "switched off", "enabled": "switched on"}
+
+
 def record(deed: str, credential: Credential, actor: User | None, **facts: Any) -> None:
     """Write into the audit trail what was done with a key; called last in the transaction of the change."""
+    if credential.team_id and deed in _NEWS:
+        names = {one.slug: one.name for one in registry.all_providers()}
+        name = names.get(credential.provider, credential.provider)
+        team_news.key_changed(credential.team_id, name, _NEWS[deed], actor)
     kind = "system_key" if credential.is_system else "credential"
     trail.record(
         Action(f"{kind}.{deed}"),

@@ -58,7 +58,7 @@ def tell_house(name: str, slug: str, *, text: str, now: datetime, **facts: Any) 
         template=name,
         context=context,
     )
-    notices.tell(_house(), message, now=now)
+    notices.tell(keepers_of_house(), message, now=now)
 
 
 def whose(credential: Credential) -> str:
@@ -88,10 +88,10 @@ def _people(credential: Credential) -> list[UUID]:
     if credential.team_id:
         owners = Membership.objects.filter(team=credential.team_id, role=Membership.Role.OWNER)
         return list(owners.values_list("user_id", flat=True))
-    return _house()
+    return keepers_of_house()
 
 
-def _house() -> list[UUID]:
+def keepers_of_house() -> list[UUID]:
     """Return who manages the house's keys."""
     name = Permission.MANAGE_SYSTEM_CREDENTIALS.rpartition(".")[2]
     managing = Q(is_superuser=True) | Q(groups__permissions__codename=name)

@@ -40,6 +40,8 @@ app.conf.beat_schedule = {
     "remind-of-ends-of-keys": {"task": "apikeys.remind", "schedule": 3600.0},
     "test-stored-keys": {"task": "apikeys.recheck", "schedule": 900.0},
     "adjust-limits": {"task": "gateway.adjust_limits", "schedule": crontab(hour=0, minute=0)},
+    "watch-limits": {"task": "alerts.watch_limits", "schedule": 60.0},
+    "forget-reached-limits": {"task": "alerts.forget", "schedule": 86400.0},
     "deliver-notifications": {"task": "notifications.deliver", "schedule": 20.0},
     "forget-old-notifications": {"task": "notifications.forget", "schedule": 86400.0},
     "open-new-periods": {"task": "quotas.open_periods", "schedule": 300.0},

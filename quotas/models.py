@@ -207,7 +207,10 @@ class Allocation(models.Model):
                 | Q(user__isnull=False, team__isnull=False, token__isnull=True),
             ),
         ]
-        indexes = [models.Index(name="allocation_of_owner", fields=["owner_id", "period_end"])]
+        indexes = [
+            models.Index(name="allocation_of_owner", fields=["owner_id", "period_end"]),
+            models.Index(name="allocation_by_end", fields=["period_end"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_type_display()} of {self.owner_id} from {self.period_start:%Y-%m-%d}"

@@ -163,6 +163,21 @@ class Invitation(models.Model):
         return f"{self.email} into {self.team}"
 
 
+class KnownPlace(models.Model):
+    """A network or a kind of browser from which somebody signed in, as a digest (places)."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    digest = models.CharField(max_length=64)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["user", "digest"], name="known_place_unique")]
+
+    def __str__(self) -> str:
+        return self.digest[:12]
+
+
 class AccessToken(models.Model):
     """A `dm_` token. Only its digest is kept: the token itself is shown once, when it is made."""
 

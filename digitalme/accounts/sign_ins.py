@@ -12,7 +12,9 @@ from allauth.account import signals as account
 from allauth.mfa import signals as mfa
 from django.contrib.auth import signals as auth
 from django.db import transaction
+from django.utils import timezone
 
+from digitalme.accounts import places
 from digitalme.accounts.models import User
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
@@ -56,6 +58,7 @@ def listen() -> None:
         signal.connect(_receiver(action), weak=False, dispatch_uid=f"digitalme.audit.{action}.{id(signal)}")
     for signal, action in _OF_FACTOR:
         signal.connect(_factor_receiver(action), weak=False, dispatch_uid=f"digitalme.audit.{action}.{id(signal)}")
+    account.user_logged_in.connect(_entered, dispatch_uid="digitalme.places")
     account.authentication_step_completed.connect(_step, dispatch_uid="digitalme.audit.step")
     account.email_confirmed.connect(_confirmed, dispatch_uid="digitalme.audit.email")
     auth.user_login_failed.connect(_failed, dispatch_uid="digitalme.audit.failed")
@@ -68,6 +71,10 @@ def _receiver(action: Action) -> Any:
             _note(action, user.pk)
 
     return receive
+
+
+def _entered(request: Any, user: User, **_signal: Any) -> None:
+    places.noted(user, request, now=timezone.now())
 
 
 def _factor_receiver(action: Action) -> Any:

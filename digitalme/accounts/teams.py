@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.utils.text import slugify
 
+from digitalme.accounts import team_news
 from digitalme.accounts.models import Membership, Team, User
 from digitalme.audit import log as trail
 from digitalme.audit.actions import Action
@@ -100,6 +101,7 @@ def change_role(*, actor: User, team: Team, user_id: UUID, role: str) -> None:
     was, member.role = Role(member.role), Role(role)
     if was is not member.role:
         member.save(update_fields=["role"])
+        team_news.role_changed(team, member.user, role)
         record(Action.TEAM_ROLE_CHANGED, team, actor, of=user_id, role=member.role, was=was)
 
 
@@ -114,6 +116,7 @@ def remove_member(*, actor: User, team: Team, user_id: UUID) -> None:
     if member.role == Role.OWNER or (member.role == Role.ADMIN and mine.role != Role.OWNER):
         raise SecurityViolation("Only the owner may remove an admin, and nobody the owner.")
     member.delete()
+    team_news.removed(team, member.user, actor)
     record(Action.TEAM_MEMBER_REMOVED, team, actor, of=user_id)
 
 
@@ -124,6 +127,7 @@ def leave(*, actor: User, team: Team) -> None:
     if mine.role == Role.OWNER:
         raise InvalidRequest("You own this team. Hand it over to somebody first, or dissolve it.")
     mine.delete()
+    team_news.left(team, actor)
     record(Action.TEAM_LEFT, team, actor, of=actor.pk)
 
 
@@ -137,6 +141,7 @@ def hand_over(*, actor: User, team: Team, user_id: UUID) -> None:
         raise InvalidRequest("A team is handed over to another member whose account is active.")
     mine.role, member.role = Role.ADMIN, Role.OWNER
     Membership.objects.bulk_update([mine, member], ["role"])
+    team_news.role_changed(team, member.user, Role.OWNER)
     record(Action.TEAM_HANDED_OVER, team, actor, of=user_id)
 
 
@@ -149,9 +154,11 @@ def dissolve(*, actor: User, team: Team, confirmed: str) -> None:
     locked(actor, team, Role.OWNER)
     if confirmed.strip() != team.name:
         raise InvalidRequest("Type the name of the team as it stands here to confirm that it is to be dissolved.")
-    members, gone = team.members.count(), Team(id=team.id, slug=team.slug, name=team.name)
+    people = list(Membership.objects.filter(team=team).values_list("user_id", flat=True))
+    gone = Team(id=team.id, slug=team.slug, name=team.name)
     team.delete()
-    record(Action.TEAM_DELETED, gone, actor, members=members)
+    team_news.dissolved(gone, people, actor)
+    record(Action.TEAM_DELETED, gone, actor, members=len(people))
 
 
 def locked(actor: User, team: Team, *allowed: str) -> Membership:
@@ -183,6 +190,7 @@ def join(*, team: Team, user: User, role: str, now: datetime | None = None) -> N
     if team.members.count() >= MOST_MEMBERS:
         raise InvalidRequest(f"A team has up to {MOST_MEMBERS} members, and this one is full.")
     Membership.objects.create(team=team, user=user, role=role, joined_at=now or timezone.now())
+    team_news.joined(team, user)
     record(Action.TEAM_JOINED, team, user, of=user.pk, role=Role(role))
 
 
