@@ -60,7 +60,7 @@ class SumsAdmin(ReadOnlyAdmin):
 class HourlyUsageAdmin(SumsAdmin):
     """Sums by hour."""
 
-    list_display = ["hour", "user_id", "provider", "model", "key_source", "requests", "failed", "refused", "cost"]
+    list_display = ["hour", "user_id", "provider", "model", "key_source", "token_id", "requests", "refused", "cost"]
     date_hierarchy = "hour"
     ordering = ["-hour"]
 
@@ -69,6 +69,6 @@ class HourlyUsageAdmin(SumsAdmin):
 class DailyUsageAdmin(SumsAdmin):
     """Sums by day."""
 
-    list_display = ["day", "user_id", "provider", "model", "key_source", "requests", "failed", "refused", "cost"]
+    list_display = ["day", "user_id", "provider", "model", "key_source", "token_id", "requests", "refused", "cost"]
     date_hierarchy = "day"
     ordering = ["-day"]

@@ -1,45 +1,48 @@
-"""What a user used and spent: the rollups, and the records that are not in them yet."""
+"""What somebody used and spent: the rollups, and the records that are not in them yet."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo
 
-from django.db.models import Count, Model, Q, QuerySet, Sum
-from django.db.models.functions import TruncHour
+from digitalme.accounts.models import Team, User
+from digitalme.database import as_uuid, from_nano
+from usage import latency, reading
+from usage.reading import Rolled, Wanted, Whose
+from usage.rollups import HOUR, day_bounds, hour_of
+from usage.sums import SUMMED, fetch, of_rollups
 
-from digitalme.accounts.models import User
-from usage.models import DailyUsage, HourlyUsage, RollupMark, UsageRecord
-from usage.rollups import FAILURES, HOUR, SUMMED, day_bounds, hour_of
-
-Row = TypeVar("Row", bound=Model)
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-_FROM_ROLLUPS: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMMED}
-_FROM_RECORDS: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMMED[4:]} | {
-    "sum_requests": Count("pk", filter=~Q(status=UsageRecord.Status.REFUSED)),
-    "sum_failed": Count("pk", filter=Q(status__in=FAILURES)),
-    "sum_refused": Count("pk", filter=Q(status=UsageRecord.Status.REFUSED)),
-    "sum_unpriced": Count("pk", filter=Q(cost=None)),
-}
+Interval = Literal["hour", "day"]
+# What a report is broken down by, and the column that tells it. A team's knows its members beside.
+DIMENSIONS = {"provider": "provider", "model": "model", "key_source": "key_source", "token": "token_id"}
+OF_MEMBERS = {"user": "user_id"}
+MOST_TAGS = 50
+_COLUMNS = DIMENSIONS | OF_MEMBERS
+_IDS = ("token_id", "user_id")
 
 
 @dataclass(slots=True)
 class Totals:
     """Sums over calls. `requests` leaves out the refused ones; `cost` is in US dollars, without those
-    `unpriced` calls whose model has no known price."""
+    `unpriced` calls whose model has no known price; `counted` and `estimated` calls have token numbers that the
+    provider did not tell."""
 
     requests: int = 0
     failed: int = 0
     refused: int = 0
     unpriced: int = 0
+    counted: int = 0
+    estimated: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cost: Decimal = Decimal(0)
     response_ms: int = 0
+    latencies: list[int] = field(default_factory=lambda: [0] * len(latency.COLUMNS))
 
     @property
     def total_tokens(self) -> int:
@@ -56,105 +59,207 @@ class Totals:
         """Milliseconds until the end of a call, on average."""
         return self.response_ms // self.requests if self.requests else 0
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row of a query that sums up."""
+    @property
+    def p50_response_ms(self) -> int | None:
+        """Milliseconds within which half of the calls ended, as near as usage.latency tells; None if unknown."""
+        return latency.percentile(self.latencies, 0.5)
+
+    @property
+    def p95_response_ms(self) -> int | None:
+        """Milliseconds within which 95 of 100 calls ended, as near as usage.latency tells; None if unknown."""
+        return latency.percentile(self.latencies, 0.95)
+
+    def add(self, row: Sequence[Any]) -> None:
+        """Add a row of sums in the order of usage.sums, with latencies or without."""
+        for name, amount in zip(SUMMED, row, strict=False):
+            more = int(amount or 0)
+            setattr(self, name, getattr(self, name) + (from_nano(more) if name == "cost" else more))
+        for place, amount in enumerate(row[len(SUMMED) :]):
+            self.latencies[place] += int(amount or 0)
+
+    def merge(self, other: "Totals") -> None:
+        """Add other sums."""
         for name in SUMMED:
-            amount = row[f"sum_{name}"] or 0
-            setattr(self, name, getattr(self, name) + (amount if name == "cost" else int(amount)))
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(slots=True, kw_only=True)
 class Point(Totals):
-    """The sums of one calendar day and provider."""
+    """The sums of one calendar day, or of one hour in UTC (`at`), of the calls with one `value` of a dimension."""
 
-    day: date
-    provider: str
+    at: Any
+    value: Any
+
+    @property
+    def day(self) -> date:
+        """The calendar day of a point that stands for one."""
+        return cast("date", self.at)
+
+    @property
+    def provider(self) -> str:
+        """The provider of a point of a series by provider."""
+        return str(self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReport:
+    """Calls that began in [start, end): over all, by each dimension, by hour or day, and those of the period of the
+    same length `before`. In `by`, each dimension's values come in the order of what they cost; the ids of tokens and
+    users are UUIDs, None where there was none; calls without a tag, or with one of the rare tags of a busy hour, have
+    the tag ''."""
+
+    start: datetime
+    end: datetime
+    total: Totals
+    before: Totals
+    by: Mapping[str, Mapping[Any, Totals]]
+    series: Sequence[Point] = ()
+
+    def change(self, name: str) -> float | None:
+        """Return by which share a sum grew (1.0: it doubled) since the period before; None if that had none."""
+        was, now = getattr(self.before, name), getattr(self.total, name)
+        return float((now - was) / was) if was else None
+
+
+def of_user(user: User) -> Whose:
+    """Mean a person's calls, whichever key paid."""
+    return Whose("user_id", user.pk)
+
+
+def of_team(team: Team) -> Whose:
+    """Mean the calls of all members on the team's keys."""
+    return Whose("team_id", team.pk)
 
 
 def today(user: User, now: datetime) -> Totals:
     """Return the sums since midnight in the user's time zone."""
     begin, end = day_bounds(now.astimezone(ZoneInfo(user.time_zone)).date(), user.time_zone)
-    return summary(user, begin, end)
+    return totals(Wanted(of_user(user), begin, end))
 
 
-def summary(user: User, start: datetime, end: datetime, provider: str | None = None) -> Totals:
-    """Return the exact sums of calls that began in [start, end), to one provider or to all."""
-    totals = Totals()
-    for row in _rows(user, start, end, provider):
-        totals.add(row)
-    return totals
+def totals(wanted: Wanted, known: Rolled | None = None) -> Totals:
+    """Return the exact sums of these calls."""
+    total = Totals()
+    for row in reading.sums(wanted, known or reading.rolled(), latencies=True):
+        total.add(row)
+    return total
 
 
-def breakdown(user: User, start: datetime, end: datetime, by: str, provider: str | None = None) -> dict[str, Totals]:
-    """Return the exact sums of calls that began in [start, end) by provider, model or key_source."""
-    found: dict[str, Totals] = {}
-    for row in _rows(user, start, end, provider, by):
-        found.setdefault(row[by], Totals()).add(row)
-    return found
+def report(
+    wanted: Wanted, *, zone: str, now: datetime, interval: Interval = "day", by: str = "provider"
+) -> UsageReport:
+    """Return everything about these calls, exact at any time. The series tells the calls of each value of the dimension
+    `by` in each hour, or each whole day of the zone that the span touches."""
+    known = reading.rolled()
+    whole, broken_down = _broken_down(wanted, known)
+    broken_down["tag"] = _tags(wanted, known, whole)
+    before = totals(wanted._replace(start=wanted.start - (wanted.end - wanted.start), end=wanted.start), known)
+    if interval == "hour":
+        points = hourly(wanted, by=by, known=known)
+    else:
+        first, last = days_of(wanted, zone)
+        points = daily(wanted.whose, first, last, zone=zone, now=now, by=by, provider=wanted.provider)
+    return UsageReport(
+        start=wanted.start, end=wanted.end, total=whole, before=before, by=broken_down, series=tuple(points)
+    )
 
 
-def series(user: User, first: date, last: date, now: datetime, provider: str | None = None) -> list[Point]:
-    """Return a point for each day from first to last, both included, and provider that had calls; by day.
+def days_of(wanted: Wanted, zone: str) -> tuple[date, date]:
+    """Return the first and the last calendar day, in the zone, that the span touches."""
+    tz = ZoneInfo(zone)
+    return wanted.start.astimezone(tz).date(), (wanted.end - timedelta(microseconds=1)).astimezone(tz).date()
 
-    Days that are rolled up were counted in the time zone that the user had then; an hour belongs to the
-    day that it begins in.
+
+def _broken_down(wanted: Wanted, known: Rolled) -> tuple[Totals, dict[str, dict[Any, Totals]]]:
+    dimensions = DIMENSIONS | (OF_MEMBERS if wanted.whose.column == "team_id" else {})
+    whole, columns = Totals(), tuple(dimensions.values())
+    by: dict[str, dict[Any, Totals]] = {name: {} for name in dimensions}
+    for row in reading.sums(wanted, known, columns, latencies=True):
+        amounts = row[len(columns) :]
+        whole.add(amounts)
+        for name, column, value in zip(dimensions, columns, row, strict=False):
+            by[name].setdefault(as_uuid(value) if column in _IDS else value, Totals()).add(amounts)
+    return whole, {name: dearest_first(found) for name, found in by.items()}
+
+
+def _tags(wanted: Wanted, known: Rolled, whole: Totals) -> dict[Any, Totals]:
+    found: dict[Any, Totals] = {}
+    for tag, *amounts in reading.sums(wanted, known, ("tag",), tags=True):
+        found.setdefault(tag, Totals()).add(amounts)
+    told = dict(list(dearest_first(found).items())[:MOST_TAGS])
+    rest = Totals(**{name: getattr(whole, name) - sum(getattr(one, name) for one in told.values()) for name in SUMMED})
+    return told | ({"": rest} if rest.requests or rest.refused else {})
+
+
+def dearest_first(found: Mapping[Any, Totals]) -> dict[Any, Totals]:
+    """Return the values in the order of what they cost, then of how much they were used."""
+    return dict(sorted(found.items(), key=lambda one: (-one[1].cost, -one[1].requests, str(one[0]))))
+
+
+def daily(
+    whose: Whose,
+    first: date,
+    last: date,
+    *,
+    zone: str,
+    now: datetime,
+    by: str = "provider",
+    provider: str | None = None,
+) -> list[Point]:
+    """Return a point for each day of the zone, from first to last, both included, and value of the dimension that had
+    calls; by day.
+
+    A person's days that are rolled up were counted in the time zone that they had then; an hour belongs to the day
+    that it begins in.
     """
-    zone = ZoneInfo(user.time_zone)
-    mark = _mark()
-    unrolled = max(first, min(mark.astimezone(zone).date(), last + timedelta(days=1)))
-    points: dict[tuple[date, str], Point] = {}
-    daily = _narrowed(DailyUsage.objects.filter(user_id=user.pk, day__gte=first, day__lt=unrolled), provider)
-    for row in daily.values("day", "provider").annotate(**_FROM_ROLLUPS):
-        _point(points, row["day"], row["provider"]).add(row)
-    if unrolled <= last:
-        begin, end = day_bounds(unrolled, user.time_zone)[0], day_bounds(last, user.time_zone)[1]
-        begin = begin if begin == hour_of(begin) else hour_of(begin) + HOUR
-        for sums in _hours(user, begin, min(end, now + HOUR), mark, provider):
-            _point(points, sums["hour"].astimezone(zone).date(), sums["provider"]).add(sums)
-    return [points[key] for key in sorted(points)]
+    known, tz, column = reading.rolled(), ZoneInfo(zone), _COLUMNS[by]
+    points: dict[tuple[Any, Any], Point] = {}
+    begin = first
+    if whose.column == "user_id":
+        begin = max(first, min(min((known.until, *known.reopened)).astimezone(tz).date(), last + timedelta(days=1)))
+        for day, value, *amounts in _days(whose, first, begin, column, provider):
+            _add(points, date.fromisoformat(str(day)), value, column, amounts)
+    if begin <= last:
+        start, end = day_bounds(begin, zone)[0], day_bounds(last, zone)[1]
+        wanted = Wanted(whose, _next_hour(start), min(_next_hour(end), now + HOUR), provider)
+        for point in hourly(wanted, by=by, known=known):
+            day = point.at.astimezone(tz).date()
+            points.setdefault((day, point.value), Point(at=day, value=point.value)).merge(point)
+    return _in_order(points)
+
+
+def hourly(wanted: Wanted, *, by: str = "provider", known: Rolled | None = None) -> list[Point]:
+    """Return a point for each hour, in UTC, and value of the dimension that had calls; by hour."""
+    points: dict[tuple[Any, Any], Point] = {}
+    column = _COLUMNS[by]
+    if wanted.start < wanted.end:
+        for hour, value, *amounts in reading.sums(wanted, known or reading.rolled(), ("hour", column)):
+            _add(points, reading.hour(hour), value, column, amounts)
+    return _in_order(points)
 
 
 def daily_by_provider(user: User, first: date, last: date, now: datetime) -> list[Point]:
-    """Return `series` of all providers."""
-    return series(user, first, last, now)
+    """Return `daily` of a person, in their own time zone."""
+    return daily(of_user(user), first, last, zone=user.time_zone, now=now)
 
 
-def _point(points: dict[tuple[date, str], Point], day: date, provider: str) -> Point:
-    return points.setdefault((day, provider), Point(day=day, provider=provider))
+def _days(whose: Whose, first: date, end: date, column: str, provider: str | None) -> list[tuple[Any, ...]]:
+    of_provider, given = ("", []) if provider is None else (" AND provider = %s", [provider])
+    return fetch(
+        f"SELECT day, {column}, {of_rollups(latencies=False)} FROM usage_dailyusage"  # noqa: S608
+        f" WHERE user_id = %s AND day >= %s AND day < %s{of_provider} GROUP BY day, {column}",
+        [whose.id, first, end, *given],
+    )
 
 
-def _mark() -> datetime:
-    """Return the time before which every record is rolled up."""
-    return RollupMark.objects.filter(id=1).values_list("rolled_until", flat=True).first() or _NEVER
+def _next_hour(moment: datetime) -> datetime:
+    return moment if moment == hour_of(moment) else hour_of(moment) + HOUR
 
 
-def _rows(user: User, start: datetime, end: datetime, provider: str | None, *by: str) -> Iterator[Mapping[str, Any]]:
-    """Yield sums that together are those of [start, end): whole rolled hours, and records at the edges."""
-    first = hour_of(start) if start == hour_of(start) else hour_of(start) + HOUR
-    last = min(hour_of(end), _mark())
-    if first >= last:
-        first = last = start
-    hours = HourlyUsage.objects.filter(user_id=user.pk, hour__gte=first, hour__lt=last)
-    yield from _narrowed(hours, provider).values(*by or ("user_id",)).annotate(**_FROM_ROLLUPS)
-    for begin, until in ((start, first), (last, end)):
-        if begin < until:
-            yield from _records(user, begin, until, provider).values(*by or ("user_id",)).annotate(**_FROM_RECORDS)
+def _in_order(points: Mapping[tuple[Any, Any], Point]) -> list[Point]:
+    return [points[key] for key in sorted(points, key=lambda one: (one[0], str(one[1])))]
 
 
-def _hours(
-    user: User, start: datetime, end: datetime, mark: datetime, provider: str | None
-) -> Iterable[Mapping[str, Any]]:
-    """Yield sums by hour and provider; `start` is a full hour."""
-    rolled = HourlyUsage.objects.filter(user_id=user.pk, hour__gte=start, hour__lt=min(end, mark))
-    yield from _narrowed(rolled, provider).values("hour", "provider").annotate(**_FROM_ROLLUPS)
-    tail = _records(user, max(start, mark), end, provider).annotate(hour=TruncHour("timestamp", tzinfo=UTC))
-    yield from tail.values("hour", "provider").annotate(**_FROM_RECORDS)
-
-
-def _records(user: User, start: datetime, end: datetime, provider: str | None) -> QuerySet[UsageRecord]:
-    found = UsageRecord.objects.filter(user_id=user.pk, timestamp__gte=start, timestamp__lt=end)
-    return _narrowed(found, provider).order_by()
-
-
-def _narrowed(rows: QuerySet[Row], provider: str | None) -> QuerySet[Row]:
-    return rows if provider is None else rows.filter(provider=provider)
+def _add(points: dict[tuple[Any, Any], Point], at: Any, value: Any, column: str, amounts: Sequence[Any]) -> None:
+    told = as_uuid(value) if column in _IDS else value
+    points.setdefault((at, told), Point(at=at, value=told)).add(amounts)

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 
 from digitalme.database import MoneyField, uuid7
+from usage import latency
 
 
 class UsageRecord(models.Model):
@@ -65,19 +66,18 @@ class UsageRecord(models.Model):
 
 
 class Sums(models.Model):
-    """The columns that every rollup has."""
+    """The counters that every rollup has, and beside them those of usage.latency."""
 
-    user_id = models.UUIDField()
-    provider = models.CharField(max_length=64)
-    model = models.CharField(max_length=128, blank=True, default="")
-    key_source = models.CharField(max_length=8, blank=True, default="")
     requests = models.BigIntegerField(default=0)
     failed = models.BigIntegerField(default=0)
     refused = models.BigIntegerField(default=0)
     unpriced = models.BigIntegerField(default=0)
+    counted = models.BigIntegerField(default=0, help_text="Calls whose tokens we counted.")
+    estimated = models.BigIntegerField(default=0, help_text="Calls whose tokens are an estimate.")
     input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
     cached_tokens = models.BigIntegerField(default=0)
+    cache_write_tokens = models.BigIntegerField(default=0)
     reasoning_tokens = models.BigIntegerField(default=0)
     cost = MoneyField(default=0)
     response_ms = models.BigIntegerField(default=0, help_text="Sum over all requests.")
@@ -86,44 +86,114 @@ class Sums(models.Model):
         abstract = True
 
 
-class HourlyUsage(Sums):
-    """One hour, in UTC, of one user on one model by one kind of key."""
+for _name in latency.COLUMNS:
+    Sums.add_to_class(_name, models.IntegerField(default=0))
+
+
+class Keyed(Sums):
+    """Whose calls to what, by which key and token. Those of one key make one row."""
+
+    user_id = models.UUIDField()
+    team_id = models.UUIDField(null=True)
+    token_id = models.UUIDField(null=True)
+    provider = models.CharField(max_length=64)
+    model = models.CharField(max_length=128, blank=True, default="")
+    key_source = models.CharField(max_length=8, blank=True, default="")
+
+    class Meta:
+        abstract = True
+
+
+class HourlyUsage(Keyed):
+    """One hour, in UTC."""
 
     hour = models.DateTimeField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(name="hourly_unique", fields=["user_id", "hour", "provider", "model", "key_source"])
+        indexes = [
+            models.Index(name="hourly_of_user", fields=["user_id", "hour"]),
+            models.Index(name="hourly_of_team", fields=["team_id", "hour"], condition=models.Q(team_id__isnull=False)),
+            models.Index(name="hourly_by_hour", fields=["hour"]),
         ]
-        indexes = [models.Index(name="hourly_by_hour", fields=["hour"])]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.hour:%Y-%m-%d %H}h {self.provider}"
 
 
-class DailyUsage(Sums):
+class DailyUsage(Keyed):
     """One calendar day, in the user's time zone, summed from its hours."""
 
     day = models.DateField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(name="daily_unique", fields=["user_id", "day", "provider", "model", "key_source"])
+        indexes = [
+            models.Index(name="daily_of_user", fields=["user_id", "day"]),
+            models.Index(name="daily_by_day", fields=["day"]),
         ]
-        indexes = [models.Index(name="daily_by_day", fields=["day"])]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.day} {self.provider}"
 
 
+class HourlyTags(Sums):
+    """One hour, in UTC, of one user's calls with one tag to one provider.
+
+    Tags are the callers' own words, and may be new with each call. So they are kept apart from the other sums, and
+    of each user and hour the most used ones only (usage.rollups.TAGS_AN_HOUR): the rest of the hour's calls is what
+    the other sums tell beyond these.
+    """
+
+    user_id = models.UUIDField()
+    team_id = models.UUIDField(null=True)
+    provider = models.CharField(max_length=64)
+    tag = models.CharField(max_length=100)
+    hour = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(name="tags_of_user", fields=["user_id", "hour"]),
+            models.Index(name="tags_of_team", fields=["team_id", "hour"], condition=models.Q(team_id__isnull=False)),
+            models.Index(name="tags_by_hour", fields=["hour"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.hour:%Y-%m-%d %H}h {self.tag}"
+
+
+class HouseUsage(Sums):
+    """One day, in UTC, of everybody together: over all, and by each of the `dimension`s in usage.rollups.HOUSE."""
+
+    day = models.DateField()
+    dimension = models.CharField(max_length=10)
+    value = models.CharField(max_length=200, blank=True, default="")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="house_unique", fields=["dimension", "day", "value"])]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.dimension} {self.value}"
+
+
 class RollupMark(models.Model):
-    """How far the rollups reach: every record before this time is in them."""
+    """How far the rollups reach: every record before this time is in them, but for those of reopened hours."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     rolled_until = models.DateTimeField()
 
     def __str__(self) -> str:
         return f"{self.rolled_until:%Y-%m-%d %H:%M:%S}"
+
+
+class ReopenedHour(models.Model):
+    """An hour whose records changed after it may have been summed up, so that it must be once more.
+
+    A row for each change, for who adds one must not wait for a roll-up that takes others away.
+    """
+
+    hour = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h"
 
 
 class OpenBill(models.Model):

@@ -113,21 +113,18 @@ def record(records: Sequence[Record], *, now: datetime | None = None) -> list[St
         return []
     rows = [_row(one) for one in records]
     written = statements.insert("usage_usagerecord", _TYPES, rows, conflict="ON CONFLICT (request_id) DO NOTHING")
-    earliest = min(one.timestamp for one in records)
-    late = earliest < (now or datetime.now(UTC)) - LATE
-    return [written, *reopen(earliest)] if late else [written]
+    limit = (now or datetime.now(UTC)) - LATE
+    late = [one.timestamp for one in records if one.timestamp < limit]
+    return [written, *reopen(*late)] if late else [written]
 
 
-def reopen(moment: datetime) -> list[Statement[Any]]:
-    """Have the rollups gone past this moment, take their mark back to its hour, so that they count it again.
+def reopen(*moments: datetime) -> list[Statement[Any]]:
+    """Have the rollups count the hours of these moments again, if they did before.
 
-    The mark is locked even if it is not moved: a roll-up under way may be about to go past.
+    Nothing here waits for a roll-up: one under way does not see this transaction's row, and leaves it for the next.
     """
-    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    moved: Statement[None] = Statement(
-        "UPDATE usage_rollupmark SET rolled_until = %s WHERE rolled_until > %s", parameters([hour, hour])
-    )
-    return [moved] if on_sqlite() else [Statement("SELECT 1 FROM usage_rollupmark FOR UPDATE"), moved]
+    hours = {one.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for one in moments}
+    return [statements.insert("usage_reopenedhour", {"hour": "timestamptz"}, [(one,) for one in sorted(hours)])]
 
 
 def swept(request_ids: Collection[UUID]) -> Statement[dict[UUID, SweptFacts]]:

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from digitalme.api.resource import Money, Resource
 from digitalme.api.windows import Window
 from usage import analytics
+from usage.reading import Wanted
 
 
 class SumsSerializer(serializers.Serializer[Any]):
@@ -61,10 +62,10 @@ class Summary(Resource):
         """Sum up the caller's calls: of the last 30 days, unless told otherwise."""
         window = Window.read(request, self.user)
         start, end = window.span(timezone.now())
-        found = analytics.breakdown(self.user, start, end, "provider", window.of_provider)
-        by_provider = [{"provider": slug, **_facts(sums)} for slug, sums in sorted(found.items())]
-        total = analytics.summary(self.user, start, end, window.of_provider)
-        answer = {"from": start, "to": end, **_facts(total), "by_provider": by_provider}
+        wanted = Wanted(analytics.of_user(self.user), start, end, window.of_provider)
+        found = analytics.report(wanted, zone=self.user.time_zone, now=timezone.now())
+        by_provider = [{"provider": slug, **_facts(sums)} for slug, sums in sorted(found.by["provider"].items())]
+        answer = {"from": start, "to": end, **_facts(found.total), "by_provider": by_provider}
         return Response(SummarySerializer(answer).data)
 
 
@@ -76,7 +77,14 @@ class Series(Resource):
         """Sum up the caller's calls by day and provider; days without calls have no point."""
         window, now = Window.read(request, self.user), timezone.now()
         first, last = window.days(now)
-        points = analytics.series(self.user, first, last, now, window.of_provider)
+        points = analytics.daily(
+            analytics.of_user(self.user),
+            first,
+            last,
+            zone=self.user.time_zone,
+            now=now,
+            provider=window.of_provider,
+        )
         return Response(PointSerializer(points, many=True).data)
 
 

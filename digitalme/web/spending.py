@@ -53,7 +53,7 @@ def by_provider(user: User, *, days: int, now: datetime) -> Spending:
     month_start = today.replace(day=1)
     daily: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * days)
     this_month: dict[str, Decimal] = defaultdict(Decimal)
-    for point in analytics.series(user, min(window[0], month_start), today, now):
+    for point in analytics.daily_by_provider(user, min(window[0], month_start), today, now):
         if point.day in place:
             daily[point.provider][place[point.day]] += point.cost
         if point.day >= month_start:

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from digitalme.statements import ask, send
 from usage import recorder
-from usage.models import RollupMark, UsageRecord
+from usage.models import ReopenedHour, UsageRecord
 from usage.recorder import Record
 
 pytestmark = pytest.mark.django_db
@@ -117,10 +117,7 @@ def test_charges_add_up_for_each_allocation() -> None:
     assert recorder.charged_per_allocation([other]) == {other: (1, 30, 1_234_567)}
 
 
-@pytest.mark.parametrize(("minutes", "reopened"), [(1, False), (45, True)])
-def test_a_record_that_comes_late_takes_the_rollups_back_to_its_hour(minutes: int, reopened: bool) -> None:
-    ahead = NOW + timedelta(minutes=30)
-    RollupMark.objects.create(rolled_until=ahead)
-    write(a_record(timestamp=NOW - timedelta(minutes=minutes)))
-    expected = datetime(2026, 3, 10, 11, tzinfo=UTC) if reopened else ahead
-    assert RollupMark.objects.get().rolled_until == expected
+def test_records_that_come_late_reopen_their_hours_and_others_do_not() -> None:
+    write(*(a_record(timestamp=NOW - timedelta(minutes=minutes)) for minutes in (1, 45, 50, 200)))
+    reopened = {datetime(2026, 3, 10, hour, tzinfo=UTC) for hour in (11, 9)}
+    assert set(ReopenedHour.objects.values_list("hour", flat=True)) == reopened
