@@ -34,7 +34,7 @@ def run(*, now: datetime, clock: Callable[[], float] = time.monotonic) -> int:
     for credential in _due(now):
         if clock() >= end:
             break
-        tested += _test(credential, now)
+        tested += test(credential, now)
     tell(now=now)
     return tested + environment.run(now=now, end=end, clock=clock)
 
@@ -59,7 +59,8 @@ def _due(now: datetime) -> list[Credential]:
     return list(due.order_by(F("checked_at").asc(nulls_first=True), "id")[:share])
 
 
-def _test(credential: Credential, now: datetime) -> bool:
+def test(credential: Credential, now: datetime) -> bool:
+    """Test one key, which comes with its salt, unless another run just took it; tell whether it was tested."""
     unchanged = Credential.objects.filter(id=credential.id, version=credential.version)
     at = credential.checked_at
     if not unchanged.filter(checked_at=at).update(checked_at=now):

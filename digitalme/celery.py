@@ -41,6 +41,8 @@ app.conf.beat_schedule = {
     "test-stored-keys": {"task": "apikeys.recheck", "schedule": 900.0},
     "adjust-limits": {"task": "gateway.adjust_limits", "schedule": crontab(hour=0, minute=0)},
     "watch-limits": {"task": "alerts.watch_limits", "schedule": 60.0},
+    "watch-keys": {"task": "alerts.watch_keys", "schedule": 60.0},
+    "watch-spending": {"task": "alerts.watch_spending", "schedule": 900.0},
     "forget-reached-limits": {"task": "alerts.forget", "schedule": 86400.0},
     "deliver-notifications": {"task": "notifications.deliver", "schedule": 20.0},
     "forget-old-notifications": {"task": "notifications.forget", "schedule": 86400.0},

@@ -3,13 +3,25 @@
 from celery import shared_task
 from django.utils import timezone
 
-from digitalme.alerts import thresholds
+from digitalme.alerts import failing_keys, spending, thresholds
 
 
 @shared_task(name="alerts.watch_limits")  # type: ignore[untyped-decorator]  # Celery has no types
 def watch_limits() -> int:
     """Tell of limits that run low; safe to run twice. Returns how many people were told."""
     return thresholds.run(now=timezone.now())
+
+
+@shared_task(name="alerts.watch_keys")  # type: ignore[untyped-decorator]
+def watch_keys() -> int:
+    """Test keys that were rejected in calls; safe to run twice. Returns how many were tested."""
+    return failing_keys.run(now=timezone.now())
+
+
+@shared_task(name="alerts.watch_spending")  # type: ignore[untyped-decorator]
+def watch_spending() -> int:
+    """Tell of days that cost much more than usual; safe to run twice. Returns how many people were told."""
+    return spending.run(now=timezone.now())
 
 
 @shared_task(name="alerts.forget")  # type: ignore[untyped-decorator]
