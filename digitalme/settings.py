@@ -305,6 +305,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "TokenStateEnum": ["active", "expired", "revoked"],
         "DeliveryStateEnum": "digitalme.notifications.models.Delivery.State",
+        "KeySourceEnum": ["user", "team", "system"],
+        "RecordKeySourceEnum": "digitalme.api.records.SOURCES",
         "KeyStatusEnum": "apikeys.models.Credential.Status",
         "RecordStatusEnum": "usage.models.UsageRecord.Status",
         "ExportStateEnum": "usage.models.Export.State",

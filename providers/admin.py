@@ -7,15 +7,16 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
 from apikeys.models import Credential
 from digitalme.accounts import security
 from digitalme.accounts.permissions import Permission
 from digitalme.audit import log as audit
 from digitalme.audit.actions import Action
-from providers import builtin, definitions, manifest, registry
+from providers import builtin, definitions, manifest, price_rows, registry
 from providers.manifest import ManifestProblem
-from providers.models import ProviderDefinition
+from providers.models import ModelPrice, ProviderDefinition
 
 MAX_FILE = 4 * manifest.MAX_BYTES
 
@@ -218,3 +219,57 @@ class ProviderDefinitionAdmin(admin.ModelAdmin[ProviderDefinition]):
                 self._switch(row, on=on)
                 self.log_change(request, row, f"Switched {'on' if on else 'off'}.")
         self.message_user(request, f"{len(chosen)} switched {'on' if on else 'off'}.")
+
+
+class PriceForm(forms.ModelForm[ModelPrice]):
+    """A price, for one of the providers there are."""
+
+    provider = forms.ChoiceField()
+
+    class Meta:
+        model = ModelPrice
+        fields = ("provider", "model", "valid_from", "input", "output", "cached", "cache_write", "search", "each")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        provider: Any = self.fields.get("provider")
+        if provider is not None:
+            provider.choices = [(one.slug, one.name) for one in registry.all_providers()]
+
+
+@admin.register(ModelPrice)
+class ModelPriceAdmin(admin.ModelAdmin[ModelPrice]):
+    """Prices that the house has entered. None is ever changed: records name the one that they were priced by."""
+
+    form = PriceForm
+    list_display = ("provider", "model", "valid_from", "input", "output", "cached", "cache_write", "search", "each")
+    list_filter = ("provider",)
+    search_fields = ("model",)
+    date_hierarchy = "valid_from"
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Begin with today."""
+        return {"valid_from": timezone.now().date(), **super().get_changeform_initial_data(request)}
+
+    def has_change_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
+        """Another price is another row."""
+        return False
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Leave out the deletion of many: each is written down by itself."""
+        found = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
+    def save_model(self, request: HttpRequest, obj: ModelPrice, form: Any, change: bool) -> None:
+        """Enter it, and write that down."""
+        with transaction.atomic():
+            price_rows.add(obj)
+            audit.record(Action.PRICE_SET, target=f"price:{obj.pk}", provider=obj.provider)
+
+    def delete_model(self, request: HttpRequest, obj: ModelPrice) -> None:
+        """Remove it, and write that down."""
+        number = obj.pk
+        with transaction.atomic():
+            price_rows.remove(obj)
+            audit.record(Action.PRICE_REMOVED, target=f"price:{number}", provider=obj.provider)

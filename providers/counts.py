@@ -51,8 +51,8 @@ class Usage:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a call can take at most, known before it starts. `characters` to speak and `seconds` to hear are in
-    the tokens too: which of them are billed depends on the model. `reference` is what the provider calls an earlier
-    call that this one asks about."""
+    the tokens too: which of them are billed depends on the model. `units` are pictures to make. `reference` is what the
+    provider calls an earlier call that this one asks about."""
 
     requests: int
     input_tokens: int
@@ -62,6 +62,7 @@ class Estimate:
     characters: int = 0
     seconds: int = 0
     reference: str = ""
+    units: int = 0
 
 
 @dataclass(frozen=True, slots=True)

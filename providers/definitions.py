@@ -38,7 +38,7 @@ def checked(text: str, *, slug: str = "", where: str = WHERE) -> Manifest:
 def install(text: str) -> ProviderDefinition:
     """Install a definition. Raises ManifestProblem."""
     row = ProviderDefinition.objects.create(slug=checked(text).slug, definition=text)
-    _announce()
+    announce()
     return row
 
 
@@ -54,7 +54,7 @@ def change(row: ProviderDefinition, text: str) -> None:
     checked(text, slug=row.slug)
     row.definition = text
     row.save(update_fields=["definition", "updated_at"])
-    _announce()
+    announce()
 
 
 @transaction.atomic
@@ -62,7 +62,7 @@ def switch(row: ProviderDefinition, *, on: bool) -> None:
     """Let a provider be called and shown, or not. Its keys and records stay."""
     row.is_enabled = on
     row.save(update_fields=["is_enabled", "updated_at"])
-    _announce()
+    announce()
 
 
 @transaction.atomic
@@ -72,7 +72,7 @@ def remove(row: ProviderDefinition) -> None:
     if row.is_built_in:
         raise ManifestProblem(f"{WHERE}: '{row.slug}' is built in; it can be switched off, not removed.")
     row.delete()
-    _announce()
+    announce()
 
 
 def check_origins(found: Manifest, where: str) -> None:
@@ -89,7 +89,7 @@ def list_built_in() -> None:
     ProviderDefinition.objects.bulk_create([ProviderDefinition(slug=slug) for slug in BUILT_IN], ignore_conflicts=True)
 
 
-def _announce() -> None:
+def announce() -> None:
     """Change the stamp, and look at once in this process."""
     CatalogueStamp.objects.update_or_create(id=1, defaults={"stamp": uuid.uuid4()})
     registry.refresh()

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from digitalme.errors import InvalidRequest
@@ -81,10 +82,22 @@ def _of_kind(details: Any, kind: str) -> int:
     return sum(number(one, "tokenCount") for one in found if one.get("modality") == kind)
 
 
+def _searches(candidates: Any) -> int:
+    """Return how many queries of the web the candidates rest on."""
+    given = [one for one in candidates if isinstance(one, Mapping)] if isinstance(candidates, list) else []
+    found = [one.get("groundingMetadata") for one in given]
+    queries = [one.get("webSearchQueries") for one in found if isinstance(one, Mapping)]
+    return min(sum(len(one) for one in queries if isinstance(one, list)), MAX_COUNT)
+
+
 class GeminiReader(Reader):
     """What the model generates. Each piece tells what was taken so far; the last one why it ends."""
 
     told_in, told_at = "usageMetadata", _USAGE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._searches = 0
 
     def body(self, value: Mapping[str, Any]) -> None:
         if isinstance(value.get("modelVersion"), str):
@@ -94,8 +107,13 @@ class GeminiReader(Reader):
             status = error.get("status")
             self.failed = status[:64] if isinstance(status, str) and status else "error"
         usage = value.get("usageMetadata")
+        self._searches = max(self._searches, _searches(value.get("candidates")))
         if isinstance(usage, Mapping):
             self.seen = counted(usage, self.model)
+        if self.seen and self._searches:
+            # Up to Gemini 2.5 an answer that rests on a search is billed once, from Gemini 3 on by its queries.
+            by_query = not self.model.startswith(("gemini-1", "gemini-2"))
+            self.seen = replace(self.seen, web_searches=self._searches if by_query else 1)
 
     def wants(self, data: bytes) -> bool:
         return True

@@ -1,6 +1,7 @@
 """Definitions beside the built-in ones: those of the operator's folder, and those that were installed."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,12 +19,13 @@ Origin = Literal["built-in", "folder", "installed"]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What there is beside the built-in definitions, and which slugs are switched off. `stamp` changes when
-    any of it does."""
+    """What there is beside the built-in definitions, which slugs are switched off, and the house's prices
+    (providers.prices). `stamp` changes when any of it does."""
 
     stamp: Any = None
     definitions: tuple[tuple[Manifest, Origin], ...] = ()
     off: frozenset[str] = frozenset()
+    prices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def current(before: Catalogue, built_in: frozenset[str]) -> Catalogue:
     It costs one small query and a look at the folder's file names. While the database cannot be
     read, what was known before goes on.
     """
+    from providers import price_rows
     from providers.models import CatalogueStamp, ProviderDefinition
 
     try:
@@ -51,6 +54,7 @@ def current(before: Catalogue, built_in: frozenset[str]) -> Catalogue:
         if stamp == before.stamp:
             return before
         rows = list(ProviderDefinition.objects.values_list("slug", "definition", "is_enabled"))
+        agreed = price_rows.read()
     except DatabaseError as problem:
         log.warning("provider definitions not read problem=%s", type(problem).__name__)
         return before
@@ -64,7 +68,7 @@ def current(before: Catalogue, built_in: frozenset[str]) -> Catalogue:
             definitions.append((one, "installed"))
     # The operator's folder is not for people in the admin to switch off.
     off = frozenset(slug for slug, _, enabled in rows if not enabled and slug not in named)
-    return Catalogue(stamp, tuple(sorted(definitions, key=lambda one: one[0].name.lower())), off)
+    return Catalogue(stamp, tuple(sorted(definitions, key=lambda one: one[0].name.lower())), off, agreed)
 
 
 def folder() -> Folder:

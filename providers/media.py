@@ -31,7 +31,8 @@ def estimate(operation: Operation, body: Mapping[str, Any], body_bytes: int) -> 
     if operation.dialect == "openai_images":
         read = (_bytes(body.get("prompt")), IMAGE_TOKENS * _pictures(body))
         made = IMAGE_TOKENS * _whole(body.get("n"))
-        return Estimate(operation.requests, sum(read), made, model, _yes(body.get("stream")))
+        units = _whole(body.get("n"))
+        return Estimate(operation.requests, sum(read), made, model, _yes(body.get("stream")), units=units)
     if operation.dialect == "openai_speech":
         said = body.get("input")
         characters = len(said) if isinstance(said, str) else 0
@@ -76,7 +77,8 @@ class ImagesReader(Reader):
 
     def body(self, value: Mapping[str, Any]) -> None:
         self._error(value.get("error"))
-        usage = value.get("usage")
+        usage, pictures = value.get("usage"), value.get("data")
+        self.units = len(pictures) if isinstance(pictures, list) else self.units
         if isinstance(usage, Mapping):
             self.seen = counts.of_openai(usage, self.model)
 

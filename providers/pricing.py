@@ -1,4 +1,4 @@
-"""What calls cost, from the price list that the package genai-prices carries."""
+"""What calls cost: by the provider's own word, the house's prices, or the list that genai-prices carries."""
 
 import time
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
+from providers import prices, registry
 from providers.counts import Usage
 from providers.manifest import Manifest
 from providers.operations import Operation
+from providers.prices import Agreed
 
 NANO = Decimal("0.000000001")
 _TOKEN_PRICES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok")
@@ -67,29 +69,39 @@ def warm() -> None:
     _rates("openai", "gpt-4o-mini", "", _minute())
 
 
-def price(manifest: Manifest, model: str, usage: Usage, operation: Operation | None = None) -> Price:
-    """Return what this usage costs; None as cost if the model is not in the price list.
+def price(
+    manifest: Manifest, model: str, usage: Usage, operation: Operation | None = None, *, at: datetime | None = None
+) -> Price:
+    """Return what this usage costs by the prices of a time, else of now; None as cost if the price is not known.
 
-    What the provider itself says that the call cost comes first, then a price for each call.
+    What the provider itself says that the call cost comes first, then a price for each call, then what the house has
+    entered, then the price list.
     """
     if usage.cost is not None:
         return Price(usage.cost.quantize(NANO, ROUND_HALF_EVEN), "provider")
     if operation is not None and operation.unit_price is not None:
         return Price((operation.unit_price * usage.units).quantize(NANO), "manifest")
+    minute = _minute() if at is None else int(at.timestamp()) // 60
+    if agreed := _agreed(manifest.slug, model, usage, minute):
+        parts = agreed.cost(usage)
+        return Price(None if parts is None else _dollars(parts), agreed.version)
     if manifest.price_provider is None:
         return FREE
     if usage.untold:
         return Price(None, VERSION)
     if usage.characters or usage.seconds:
-        cost = _spoken(manifest.price_provider, model, usage.characters, usage.seconds)
+        cost = _spoken(manifest.price_provider, model, usage.characters, usage.seconds, minute)
         if cost is not None:
             return Price(cost, VERSION)
     if not (usage.input_tokens or usage.output_tokens):
         return Price(None, VERSION) if usage.characters or usage.seconds else FREE
-    rates = _rates(manifest.price_provider, model, usage.variant, _minute())
+    rates = _rates(manifest.price_provider, model, usage.variant, minute)
     if rates is None:
         return Price(None, VERSION)
-    return Price(_dollars(_at(rates, usage.input_tokens).cost(usage)), VERSION)
+    found = _at(rates, usage.input_tokens)
+    if usage.web_searches and not found.search:
+        return Price(None, VERSION)  # what the list does not know is not free
+    return Price(_dollars(found.cost(usage)), VERSION)
 
 
 def ceiling(
@@ -101,17 +113,23 @@ def ceiling(
     *,
     characters: int = 0,
     seconds: int = 0,
+    units: int = 0,
 ) -> Decimal | None:
     """Return the most that such a call can cost in US dollars: everything at the dearest rate, nothing
-    read from a cache. What is billed by characters or seconds costs that, whatever its tokens. None if the model's
-    price is not known."""
+    read from a cache; `units` are pictures. What is billed by characters or seconds costs that, whatever its
+    tokens. None if the model's price is not known."""
     if operation is not None and operation.unit_price is not None:
         return operation.unit_price
+    minute = _minute()
+    agreed = prices.find(house, manifest.slug, model, minute) if (house := registry.prices()) else None
+    if agreed is not None:
+        return _dollars(agreed.most(input_tokens, output_tokens, units))
     if manifest.price_provider is None or not (input_tokens or output_tokens):
         return FREE.cost
-    if (characters or seconds) and (cost := _spoken(manifest.price_provider, model, characters, Decimal(seconds))):
+    spoken = Decimal(seconds)
+    if (characters or seconds) and (cost := _spoken(manifest.price_provider, model, characters, spoken, minute)):
         return cost
-    rates = _rates(manifest.price_provider, model, "", _minute())
+    rates = _rates(manifest.price_provider, model, "", minute)
     if rates is None:
         return None
     # A call may turn out shorter than feared and fall into a lower tier: take the dearest of those
@@ -120,6 +138,14 @@ def ceiling(
     dearest = max(max(one.input, one.cached, one.write, one.write_1h, one.audio, one.image) for one in within)
     made = max(max(one.output, one.audio_made, one.image_made) for one in within)
     return _dollars(input_tokens * dearest + output_tokens * made)
+
+
+def _agreed(slug: str, model: str, usage: Usage, minute: int) -> Agreed | None:
+    """Return the house's own price for this usage, if it has one; what took nothing needs none."""
+    house = registry.prices()
+    if not house or not (usage.total or usage.untold or usage.units or usage.characters or usage.seconds):
+        return None
+    return prices.find(house, slug, model, minute)
 
 
 def _minute() -> int:
@@ -139,13 +165,13 @@ def _at(rates: tuple[_Rates, ...], input_tokens: int) -> _Rates:
     return found
 
 
-def _spoken(provider: str, model: str, characters: int, seconds: Decimal) -> Decimal | None:
+def _spoken(provider: str, model: str, characters: int, seconds: Decimal, minute: int) -> Decimal | None:
     """Return what characters or seconds cost, None where the model is not billed by them."""
     listed = _listed(provider, model)
     if listed is None:
         return None
-    prices = listed.get_prices(datetime.now(UTC))
-    by_character, by_hour = getattr(prices, "input_mchars", None), getattr(prices, "input_audio_hours", None)
+    now = listed.get_prices(datetime.fromtimestamp(minute * 60, UTC))
+    by_character, by_hour = getattr(now, "input_mchars", None), getattr(now, "input_audio_hours", None)
     if characters and by_character is not None:
         return Decimal(by_character * characters / 1_000_000).quantize(NANO, ROUND_HALF_EVEN)
     if seconds and by_hour is not None:
@@ -173,20 +199,20 @@ def _rates(provider: str, model: str, variant: str, minute: int) -> tuple[_Rates
     if listed is None:
         return None
     key, _, value = variant.partition("=")
-    prices = listed.get_prices(datetime.fromtimestamp(minute * 60, UTC), {key: value} if key else None)
-    if prices.input_mtok is None and prices.output_mtok is None:
+    now = listed.get_prices(datetime.fromtimestamp(minute * 60, UTC), {key: value} if key else None)
+    if now.input_mtok is None and now.output_mtok is None:
         return None
-    every = [getattr(prices, name) for name in _TOKEN_PRICES]
+    every = [getattr(now, name) for name in _TOKEN_PRICES]
     starts = {0} | {tier.start for one in every if hasattr(one, "tiers") for tier in one.tiers}
-    return tuple(_rates_above(prices, start) for start in sorted(starts))
+    return tuple(_rates_above(now, start) for start in sorted(starts))
 
 
-def _rates_above(prices: Any, start: int) -> _Rates:
+def _rates_above(listed: Any, start: int) -> _Rates:
     """Return the rates that hold just above `start` input tokens. What has no rate of its own is billed
     as what it is a part of."""
 
     def rate(name: str, otherwise: int = 0) -> int:
-        value: Any = getattr(prices, name, None)
+        value: Any = getattr(listed, name, None)
         if hasattr(value, "tiers"):
             reached = [tier.price for tier in value.tiers if tier.start <= start and start > 0]
             value = reached[-1] if reached else value.base

@@ -23,6 +23,7 @@ class Reader(ABC):
         self.seen: Usage | None = None
         self.model = ""
         self.reference = ""
+        self.units = 0  # pictures, where an answer tells no tokens
         self.failed = ""
         self.finished = False
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -125,6 +126,11 @@ def refresh() -> None:
     global _catalogue, _due
     _due = time.monotonic() + CHECK_SECONDS
     _catalogue = installed.current(_catalogue, frozenset(BUILT_IN))
+
+
+def prices() -> Mapping[str, tuple[Any, ...]]:
+    """Return the house's own prices by provider (providers.prices), as they were last read."""
+    return _catalogue.prices
 
 
 def _in_event_loop() -> bool:

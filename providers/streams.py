@@ -80,7 +80,7 @@ class BodyMeter(Told):
             return _with_model(self._reader.seen, estimate)
         model = self._reader.model or estimate.model
         if self._reader.failed or not self._reader.guessed:
-            return Usage(0, 0, model=model, untold=not self._reader.failed)
+            return _untold(self._reader, model, estimate)
         made = min(estimate.output_tokens, -(-self._size // BYTES_PER_TOKEN))
         if self._reader.reference:
             made = estimate.output_tokens  # it goes on being made
@@ -123,6 +123,13 @@ def _plain(body: bytes) -> bytes:
         return zlib.decompressobj(wbits=31).decompress(body, MAX_PARSED)
     except zlib.error:
         return body
+
+
+def _untold(reader: Reader, model: str, estimate: Estimate) -> Usage:
+    """Return what is known of an answer that tells no tokens: nothing if it is an error, else its pictures."""
+    if reader.failed:
+        return Usage(0, 0, model=model)
+    return Usage(0, 0, model=model, untold=True, units=reader.units or estimate.units)
 
 
 def _with_model(usage: Usage, estimate: Estimate) -> Usage:
@@ -193,7 +200,7 @@ class EventMeter(Told):
         if seen is None:
             model = self._reader.model or estimate.model
             if (self._reader.failed and not delivered) or not self._reader.guessed:
-                return Usage(0, 0, model=model, untold=not self._reader.failed)
+                return _untold(self._reader, model, estimate)
             return Usage(estimate.input_tokens, delivered, model=model, counted_by="estimated")
         if not self.finished and seen.output_tokens < delivered:
             seen = replace(seen, output_tokens=delivered, counted_by="estimated")

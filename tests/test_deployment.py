@@ -170,7 +170,7 @@ def test_the_secrets_that_the_script_makes_pass_the_checks_at_start(tmp_path: Pa
     named = {
         variable.removesuffix("_FILE"): (tmp_path / "secrets" / Path(value).name).read_text().strip()
         for variable, value in SERVICES["web"]["environment"].items()
-        if variable.startswith("DIGITALME_")
+        if variable.startswith("DIGITALME_") and variable.endswith("_FILE")
     }
     with override_settings(**named):
         assert keyring.ring().sealing_id == "k1"

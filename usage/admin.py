@@ -8,6 +8,19 @@ from django.http import HttpRequest
 from usage.models import DailyUsage, HourlyUsage, UsageRecord
 
 
+class Unpriced(admin.EmptyFieldListFilter):
+    """Calls whose price is not known, or those whose price is."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.title = "price"
+
+    def choices(self, changelist: Any) -> Any:
+        """Name them for what they are."""
+        for choice, name in zip(super().choices(changelist), ("All", "Unpriced", "Priced"), strict=True):
+            yield {**choice, "display": name}
+
+
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
     """History is written by the gateway alone."""
 
@@ -42,7 +55,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         "response_ms",
         "tag",
     ]
-    list_filter = ["status", "provider", "key_source", "counted_by", "timestamp"]
+    list_filter = ["status", "provider", "key_source", "counted_by", ("cost", Unpriced), "timestamp"]
     search_fields = ["=request_id", "=user_id", "=model", "=tag", "=error_type"]
     search_help_text = "A request or user id, a model, a tag or an error type, in full."
     date_hierarchy = "timestamp"

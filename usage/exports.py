@@ -134,7 +134,7 @@ def pages(wanted: Selection, after: Place | None = None) -> Iterator[list[Row]]:
     """
     records = wanted.records().order_by("timestamp", "request_id")
     while True:
-        found = list((_behind(records, after) if after else records).values_list(*_READ)[:PAGE_ROWS])
+        found = list((behind(records, after) if after else records).values_list(*_READ)[:PAGE_ROWS])
         if found:
             yield found
             after = place_of(found[-1])
@@ -147,7 +147,8 @@ def place_of(row: Row) -> Place:
     return Place(row[1], row[0])
 
 
-def _behind(records: QuerySet[UsageRecord], place: Place) -> QuerySet[UsageRecord]:
+def behind(records: QuerySet[UsageRecord], place: Place) -> QuerySet[UsageRecord]:
+    """Return those of the records that stand behind a place in the order of time."""
     # The first condition follows from the second; it is what an index can be searched by.
     later = Q(timestamp__gt=place.timestamp) | Q(request_id__gt=place.request_id)
     return records.filter(later, timestamp__gte=place.timestamp)

@@ -7,7 +7,7 @@ from uuid import UUID
 from celery import shared_task
 from kombu.exceptions import KombuError
 
-from usage import bills, large_exports, rollups
+from usage import bills, large_exports, rollups, unpriced
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,12 @@ def make_export(export_id: str) -> None:
 def look_after_exports() -> int:
     """Delete exports that have expired and take up those that a worker left; safe to run twice."""
     return len(large_exports.look_after(now=datetime.now(UTC)))
+
+
+@shared_task(name="usage.tell_of_unpriced")  # type: ignore[untyped-decorator]
+def tell_of_unpriced() -> int:
+    """Tell staff of models whose price is not known; safe to run twice, each is told once."""
+    return unpriced.tell(now=datetime.now(UTC))
 
 
 def make_export_soon(export_id: UUID) -> None:

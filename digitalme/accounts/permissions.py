@@ -27,6 +27,10 @@ class Permission(StrEnum):
     CHANGE_PROVIDERS = "providers.change_providerdefinition"
     DELETE_PROVIDERS = "providers.delete_providerdefinition"
 
+    VIEW_PRICES = "providers.view_modelprice"
+    ADD_PRICES = "providers.add_modelprice"
+    DELETE_PRICES = "providers.delete_modelprice"
+
     VIEW_CREDENTIALS = "apikeys.view_credential"
     SWITCH_CREDENTIALS = "apikeys.change_credential"
     MANAGE_SYSTEM_CREDENTIALS = "apikeys.manage_system_credential"

@@ -45,6 +45,7 @@ _READ = frozenset(
         Permission.VIEW_TOKENS,
         Permission.VIEW_CREDENTIALS,
         Permission.VIEW_PROVIDERS,
+        Permission.VIEW_PRICES,
         Permission.VIEW_TIERS,
         Permission.VIEW_LIMITS,
         Permission.VIEW_ALLOCATIONS,
@@ -83,6 +84,8 @@ _QUOTAS = frozenset(
         Permission.ADD_RAISES,
         Permission.CHANGE_RAISES,
         Permission.CHANGE_ADJUSTMENTS,
+        Permission.ADD_PRICES,
+        Permission.DELETE_PRICES,
     }
 )
 PERMISSIONS: dict[Role, frozenset[Permission]] = {

@@ -74,6 +74,9 @@ class Action(StrEnum):
     PROVIDER_REMOVED = "provider.removed"
     PROVIDER_ENABLED = "provider.enabled"
     PROVIDER_DISABLED = "provider.disabled"
+    PRICE_SET = "price.set"
+    PRICE_REMOVED = "price.removed"
+    USAGE_REPRICED = "usage.repriced"
 
     MASTER_KEY_PROMOTED = "master_key.promoted"
     MASTER_KEY_RETIRED = "master_key.retired"
@@ -113,10 +116,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_]{0,15}(:[a-z]{1,8})?")
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _PLACE = re.compile(
-    r"(credential|token|webhook|user|team|tier|limit|allocation|raise|second_factor|session)"
+    r"(credential|token|webhook|user|team|tier|limit|allocation|raise|price|second_factor|session)"
     r":([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{1,19})"
     r"|provider:[a-z][a-z0-9]{1,31}"
-    r"|master_key:[A-Za-z0-9._-]{1,32}|system|audit|backup|import|rotation"
+    r"|master_key:[A-Za-z0-9._-]{1,32}|system|audit|backup|import|rotation|usage"
 )
 _LARGEST = 10**18
 

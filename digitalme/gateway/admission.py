@@ -223,6 +223,7 @@ def _hold(call: Call, who: Identity | None, key: ResolvedKey | None) -> Hold:
         call.operation,
         characters=estimate.characters,
         seconds=estimate.seconds,
+        units=estimate.units,
     )
     if ceiling is None and source is KeySource.SYSTEM:
         raise InvalidRequest(

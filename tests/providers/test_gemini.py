@@ -101,6 +101,20 @@ def test_a_picture_of_many_megabytes_tells_its_usage_at_the_end() -> None:
     assert run(PLAIN, json.dumps(piece("A" * 9_000_000, TAKEN)).encode(), [])[1].output_tokens == 60
 
 
+@pytest.mark.parametrize(("model", "searches"), [("gemini-2.5-flash", 1), ("gemini-3-pro-preview", 2)])
+def test_an_answer_that_rests_on_a_search_is_billed_for_it(model: str, searches: int) -> None:
+    found = {"webSearchQueries": ["one", "two"], "groundingChunks": []}
+    pieces = [
+        {**piece("a", {"promptTokenCount": 9}, groundingMetadata=found), "modelVersion": model},
+        {**piece("b", TAKEN, finishReason="STOP"), "modelVersion": model},
+    ]
+    for path, body in (
+        (STREAMED, json.dumps(pieces).encode()),
+        (PLAIN, json.dumps({**pieces[1], **pieces[0]}).encode()),
+    ):
+        assert run(path, body, [])[1].web_searches == searches
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_an_error_in_a_stream_is_a_failure(listed: bool) -> None:
     told = {"error": {"code": 503, "status": "UNAVAILABLE", "message": "overloaded"}}

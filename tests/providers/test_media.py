@@ -88,13 +88,15 @@ def test_pictures_are_billed_by_the_requests_model(path: str, stream: bool) -> N
 def test_a_form_with_pictures_is_read() -> None:
     body = form(image=b"\x89PNG\r\n--", model="gpt-image-1.5", prompt="no hat", n="2", mask=b"m")
     before = estimated(EDITS, body, FORM)
-    assert before == Estimate(1, len("no hat") + 2 * media.IMAGE_TOKENS, 2 * media.IMAGE_TOKENS, "gpt-image-1.5", False)
+    assert before == Estimate(
+        1, len("no hat") + 2 * media.IMAGE_TOKENS, 2 * media.IMAGE_TOKENS, "gpt-image-1.5", False, units=2
+    )
 
 
 def test_older_models_tell_nothing_and_stay_unpriced() -> None:
     before = estimated(IMAGES, b'{"model": "dall-e-3", "prompt": "a cat"}')
     meter, usage = read(IMAGES, b'{"created": 1, "data": [{"url": "https://a.example/x.png"}]}', before)
-    assert (meter.failed, usage.total, cost(usage)) == ("", 0, None)
+    assert (meter.failed, usage.total, usage.units, cost(usage)) == ("", 0, 1, None)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ ADMIN = [
     "/admin/providers/providerdefinition/",
     "/admin/providers/providerdefinition/add/",
     "/admin/providers/providerdefinition/openai/change/",
+    "/admin/providers/modelprice/add/",
     "/admin/quotas/tier/",
     "/admin/quotas/allocation/",
     "/admin/usage/usagerecord/",

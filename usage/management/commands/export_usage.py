@@ -26,7 +26,7 @@ class Command(ProductCommand):
         parser.add_argument("--to", dest="end", metavar="DAY", help="the last day")
         parser.add_argument("--provider", default="", help="such as openai")
         parser.add_argument("--model", default="")
-        parser.add_argument("--key-source", default="", choices=["", "user", "team", "system"])
+        parser.add_argument("--key-source", default="", choices=["", "user", "team", "system", "fallback"])
         parser.add_argument("--status", default="", choices=["", *UsageRecord.Status.values])
         parser.add_argument("--token", type=UUID, metavar="ID", help="only calls with this access token")
         parser.add_argument("--tag", default="")
