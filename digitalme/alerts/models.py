@@ -8,6 +8,7 @@ class Reached(models.Model):
 
     allocation_id = models.UUIDField(primary_key=True, editable=False)
     percent = models.PositiveSmallIntegerField()
+    foreseen = models.BooleanField(default=False, help_text="It was told that it will not last its period.")
     period_end = models.DateTimeField(db_index=True)
 
     class Meta:

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from digitalme.alerts import failing_keys, spending, thresholds
+from digitalme.alerts import failing_keys, pace, spending, thresholds
 
 
 @shared_task(name="alerts.watch_limits")  # type: ignore[untyped-decorator]  # Celery has no types
@@ -22,6 +22,12 @@ def watch_keys() -> int:
 def watch_spending() -> int:
     """Tell of days that cost much more than usual; safe to run twice. Returns how many people were told."""
     return spending.run(now=timezone.now())
+
+
+@shared_task(name="alerts.watch_pace")  # type: ignore[untyped-decorator]
+def watch_pace() -> int:
+    """Tell of monthly limits that will not last; safe to run twice. Returns how many people were told."""
+    return pace.run(now=timezone.now())
 
 
 @shared_task(name="alerts.forget")  # type: ignore[untyped-decorator]

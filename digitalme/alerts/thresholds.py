@@ -70,25 +70,25 @@ def percent_used(used: Mapping[str, int | Decimal], allowed: Mapping[str, int | 
 def _further(now: datetime) -> QuerySet[Allocation]:
     """The running periods in which a threshold is passed beyond what was noted. `told` is the latter."""
     noted = Subquery(Reached.objects.filter(allocation_id=OuterRef("pk")).values("percent"))
-    reached = Case(*(When(_passed(one), then=Value(one)) for one in reversed(THRESHOLDS)), default=Value(0))
+    reached = Case(*(When(passed(one), then=Value(one)) for one in reversed(THRESHOLDS)), default=Value(0))
     running = Allocation.objects.filter(period_end__gt=now, period_start__lte=now, is_active=True)
     found = running.annotate(reached=reached, told=Coalesce(noted, Value(0))).filter(reached__gt=F("told"))
     return found.select_related("user", "team", "token__user").order_by("pk")
 
 
-def _passed(percent: int) -> Q:
-    """The condition that so much of any amount is used, in whole numbers. Money is divided first: a hundredfold of
-    the largest amount in billionths is no number that a database has."""
+def passed(percent: int) -> Q:
+    """Return the condition that so much, in percent, of any amount is used, reckoned in whole numbers. Money is divided
+    first: a hundredfold of the largest amount in billionths is no number that a database has."""
     whole = BigIntegerField()
     condition = Q()
     for name in DIMENSIONS:
         used, allowed = F(f"used_{name}"), F(f"allowed_{name}")
         if name == "cost":
-            passed = GreaterThanOrEqual(used, ExpressionWrapper(allowed / Value(100) * Value(percent), whole))
+            enough = GreaterThanOrEqual(used, ExpressionWrapper(allowed / Value(100) * Value(percent), whole))
         else:
             times = ExpressionWrapper(used * Value(100), whole)
-            passed = GreaterThanOrEqual(times, ExpressionWrapper(allowed * Value(percent), whole))
-        condition |= Q(passed) & Q(**{f"allowed_{name}__gt": 0})
+            enough = GreaterThanOrEqual(times, ExpressionWrapper(allowed * Value(percent), whole))
+        condition |= Q(enough) & Q(**{f"allowed_{name}__gt": 0})
     return condition
 
 

@@ -44,8 +44,8 @@ def of_threshold(
         kind=_kind(row),
         level=Level.WARN if row.soft else _LEVELS[threshold],
         title=_title(row, threshold),
-        text=f"{_amounts(used, allowed)}. {_resets(row)} {_remedy(row, threshold)}".strip(),
-        link=_link(row),
+        text=f"{_amounts(used, allowed)}. {resets(row)} {_remedy(row, threshold)}".strip(),
+        link=link_of(row),
         key=f"limit:{row.pk}:{threshold}",
         facts=facts_of(row) | {"threshold": threshold, "used": dict(used), "allowed": dict(allowed)},
         mailed=threshold >= _WORTH_A_MAIL,
@@ -103,9 +103,15 @@ def _amounts(used: Mapping[str, Any], allowed: Mapping[str, Any]) -> str:
     return ", ".join(found)
 
 
-def _resets(row: Allocation) -> str:
+def zone_of(row: Allocation) -> str:
+    """Return the time zone of whoever reads about a limit."""
     person = row.user or (row.token.user if row.token else None)
-    zone = person.time_zone if person else "UTC"
+    return person.time_zone if person else "UTC"
+
+
+def resets(row: Allocation) -> str:
+    """Return a sentence that says when a limit starts anew."""
+    zone = zone_of(row)
     at = row.period_end.astimezone(ZoneInfo(zone))
     return f"It starts anew on {at.day} {at:%B} at {at:%H:%M} ({zone})."
 
@@ -120,7 +126,8 @@ def _remedy(row: Allocation, threshold: int) -> str:
     return "Calls beyond it are refused." if threshold >= USED_UP else ""
 
 
-def _link(row: Allocation) -> str:
+def link_of(row: Allocation) -> str:
+    """Return the path at which something can be done about a limit."""
     scope = owners.of_row(row).scope
     if scope == owners.TEAM and row.team:
         return f"/settings/team/{row.team.slug}/"

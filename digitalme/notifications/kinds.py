@@ -51,7 +51,7 @@ ABOUT: dict[Kind, About] = {
     ),
     Kind.DEMO: About("Demo", "The demo is nearly or entirely used up.", "gauge"),
     Kind.BUDGET: About("Budgets that only warn", "You went past one.", "gauge"),
-    Kind.FORECAST: About("Forecast", "At the present pace a limit will not last its period.", "chart-column"),
+    Kind.FORECAST: About("Forecast", "At the present pace a monthly limit will not last the month.", "chart-column"),
     Kind.SPEND: About("Unusual spending", "Today costs much more than your days usually do.", "chart-column"),
     Kind.KEY_FAILING: About("Failing keys", "A provider no longer accepts a key.", "key-round"),
     Kind.KEY_EXPIRING: About("Expiring keys", "A key expires, or is to be replaced, soon.", "key-round"),

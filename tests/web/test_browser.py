@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -16,6 +17,7 @@ from apikeys import checks, keys
 from apikeys.models import Credential
 from digitalme.accounts import tokens
 from digitalme.accounts.models import Team, User
+from digitalme.notifications.models import Delivery, Level, Notification, Webhook
 from providers import registry
 from tests import mailboxes, oauth_server
 from tests.conftest import PASSWORD
@@ -25,6 +27,7 @@ from tests.web.conftest import GOOD_KEYS, add_call, add_key
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 Visit = Callable[..., Any]
 WIDTHS = (1280, 390)
+HOOK = UUID("01890000-0000-7000-8000-00000000000f")
 RULES = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]},
     "resultTypes": ["violations"],
@@ -44,6 +47,7 @@ SIGNED_IN = [
     "/settings/team/",
     "/inbox/",
     "/settings/webhooks/",
+    f"/settings/webhooks/{HOOK}/?ask=remove",
     "/settings/team/alices/?ask=dissolve",
     "/settings/security/",
     "/accounts/email/",
@@ -105,8 +109,14 @@ def connected_in(alice: User, team: Team, settings: Any) -> Iterator[User]:
 
 @pytest.fixture
 def lived_in(alice: User) -> User:
-    """Somebody with a key, a token and a month of calls."""
+    """Somebody with a key, a token, a month of calls, news and a webhook."""
     add_key(alice)
+    for level in Level:
+        facts = {"link": "/settings/usage/", "level": level, "text": "9 of 10 requests are used."}
+        Notification.objects.create(user=alice, kind="quota.threshold", key=level, title=f"News: {level}", **facts)
+    hook = Webhook.objects.create(pk=HOOK, user=alice, name="pager", url=f"https://example.com/{'x' * 80}")
+    for state in Delivery.State:
+        Delivery.objects.create(webhook=hook, event="quota.threshold", body='{"type": "x"}', state=state, problem="No.")
     tokens.issue(user=alice, name="laptop")
     now = timezone.now()
     for day in range(30):
