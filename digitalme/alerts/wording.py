@@ -119,6 +119,8 @@ def resets(row: Allocation) -> str:
 def _remedy(row: Allocation, threshold: int) -> str:
     if row.soft:
         return "It stops nothing."
+    if row.binds == Binds.FALLBACK:
+        return "These are calls on the house's keys in place of your own: look which of yours fails."
     if row.binds == Binds.OWN:
         return "Calls beyond it are refused." if threshold >= USED_UP else ""
     if owners.of_row(row).scope in (owners.USER, owners.MEMBER):

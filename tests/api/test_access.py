@@ -90,6 +90,7 @@ MATRIX = {
     "api_invitation": Entry("object", bodies={"post": {}, "delete": {}}),
     "api_notifications": Entry("own"),
     "api_notifications_read": Entry("own", reads=False, bodies={"post": {}}),
+    "api_notification_choices": Entry("own", bodies={"patch": {"kind": "odd"}}),
     "api_notification": Entry("object"),
     "api_notification_read": Entry("object", reads=False, bodies={"post": {}}),
     "api_webhooks": Entry("own", bodies={"post": {"name": "x", "url": ""}}),
@@ -112,6 +113,7 @@ INVALID = {
     ("api_budgets", "post"): 400,
     ("api_usage_exports", "post"): 400,
     ("api_webhooks", "post"): 400,
+    ("api_notification_choices", "patch"): 400,
     ("api_me", "patch"): 400,
 }
 CASES = [(name, method) for name, entry in MATRIX.items() for method in entry.methods]

@@ -38,3 +38,20 @@ def test_one_and_all_are_marked_as_read(alice: User, alice_program: Client) -> N
     assert alice_program.post(f"{PATH}read/").json() == {"marked": 1}
     assert alice_program.get(f"{PATH}?unread=true").json()["results"] == []
     assert alice_program.get(f"{PATH}{first.pk}/").json()["id"] == str(first.pk)
+
+
+def test_the_choices_are_read_and_changed(alice: User, alice_program: Client) -> None:
+    path = f"{PATH}preferences/"
+
+    def changed(**body: Any) -> Any:
+        return alice_program.patch(path, body, content_type="application/json")
+
+    before = {one["kind"]: one for one in alice_program.get(path).json()}
+    assert before["quota.threshold"]["mail"] is True
+    assert "raise.asked" not in before  # staff's
+    after = {one["kind"]: one for one in changed(kind="quota.threshold", mail=False).json()}
+    assert after["quota.threshold"] == before["quota.threshold"] | {"mail": False}
+    assert {**after, "quota.threshold": 0} == {**before, "quota.threshold": 0}
+    assert changed(kind="webhook.failing", webhook=True).status_code == 400
+    assert changed(kind="raise.asked", mail=True).status_code == 400
+    assert changed(kind="quota.threshold", mail="perhaps").status_code == 400

@@ -13,6 +13,7 @@ from apikeys.models import Credential, KeyTest
 from digitalme.accounts import roles
 from digitalme.accounts.models import Team, User
 from digitalme.audit.models import AuditEvent
+from digitalme.notifications import inbox
 from tests.apikeys.conftest import KEY, add_key
 from tests.fakes import FakeProvider, Manner
 from tests.letters import sent
@@ -94,6 +95,7 @@ def test_owners_are_told_once_when_a_key_dies(
     (letter,) = sent()
     assert letter.to == [told.email]
     assert "OpenAI no longer accepts" in letter.subject
+    assert inbox.of(told.pk).filter(kind="key.failing").count() == 1
     assert KEY not in str(letter.body)
     assert "OpenAI does not know this key" in str(letter.body)
     stored = Credential.objects.get()

@@ -12,6 +12,7 @@ from apikeys.models import Credential
 from apikeys.tasks import remind
 from digitalme.accounts import roles
 from digitalme.accounts.models import Team, User
+from digitalme.notifications import inbox
 from tests.apikeys.conftest import KEY, add_key
 from tests.letters import sent
 
@@ -41,6 +42,7 @@ def test_a_mail_goes_out_fourteen_and_three_days_before_and_on_the_day(alice: Us
         "OpenAI: your key is due in 3 days",
         "OpenAI: your key is due today",
     ]
+    assert list(inbox.of(alice.pk).values_list("kind", flat=True)) == ["key.expiring"] * 3
     text = str(mail.outbox[0].body)
     assert "Your OpenAI key is to be replaced by 15 June 2027" in text
     assert Credential.objects.get().fingerprint[:10] in text

@@ -17,6 +17,7 @@ from digitalme.accounts.models import User
 from digitalme.accounts.roles import Role
 from digitalme.audit.models import AuditEvent
 from digitalme.errors import InvalidRequest, NotFound, QuotaExceeded
+from digitalme.notifications import inbox
 from quotas import allocations, known, limits, policy, raises, standing
 from quotas.ledger import Amounts as Held
 from quotas.models import Allocation, Limit, Raise
@@ -155,6 +156,8 @@ def test_asking_tells_staff_and_the_answer_tells_the_person(
     assert (letter.to, letter.subject) == ([dana.email], "You have more for a while: 3 requests")
     assert "10 March 2026 is their last day" in str(letter.body)
     assert "Enjoy" in str(letter.body)
+    assert [one.kind for one in inbox.of(dana.pk)] == ["raise.answered"]
+    assert [one.kind for one in inbox.of(root.pk)] == ["raise.asked"]
     told = AuditEvent.objects.get(action="raise.granted")
     assert told.facts == {"provider": "", "type": "daily", "requests": 3, "lifetime_days": 1}
 
