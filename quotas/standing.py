@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
+
+from django.db.models import Count, Max, Q, Sum
 
 from digitalme.accounts.models import User
 from digitalme.database import from_nano
@@ -14,6 +17,8 @@ from quotas.decision import Amounts
 from quotas.models import ALL_PROVIDERS, Allocation, Limit, LimitType
 from quotas.periods import period
 from quotas.policy import LimitKey, LimitSpec
+
+DIMENSIONS = ("requests", "tokens", "cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,16 @@ def standings(user: User, now: datetime) -> list[QuotaStanding]:
     found += [_untouched(spec, user, now) for spec in _all_specs(limits) if spec.key not in there]
     order = LimitType.values
     return sorted(found, key=lambda one: (order.index(one.type), one.provider))
+
+
+def pulse(user_id: UUID, now: datetime) -> tuple[str, ...]:
+    """Return what changes when a limit of this person is used, held, set or begins anew: one query over a few rows."""
+    current = Allocation.objects.filter(owner_id=user_id, period_start__lte=now, period_end__gt=now)
+    sums = {f"{kind}_{name}": Sum(f"{kind}_{name}") for kind in ("used", "allowed") for name in DIMENSIONS}
+    found = current.aggregate(
+        rows=Count("pk"), active=Count("pk", filter=Q(is_active=True)), ends=Max("period_end"), **sums
+    )
+    return tuple(str(value) for value in found.values())
 
 
 def _all_specs(limits: Iterable[Limit]) -> list[LimitSpec]:

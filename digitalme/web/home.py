@@ -10,8 +10,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from apikeys.models import Credential
 from digitalme.accounts import tokens
-from digitalme.accounts.models import AccessToken
+from digitalme.accounts.models import AccessToken, User
 from digitalme.web import examples
+from digitalme.web import live as live_pages
 from digitalme.web.access import PageRequest, SignedInRequest, page, signed_in
 from providers import registry
 from usage import analytics
@@ -28,6 +29,18 @@ def show(request: PageRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return page(request, TEMPLATE, {"example": examples.sandbox(request)})
     return page(request, TEMPLATE, _context(request))
+
+
+@require_safe
+@signed_in
+def live(request: SignedInRequest) -> HttpResponse:
+    """Answer an open start page: with nothing while nothing changed, else with today's numbers."""
+    stamp = live_pages.stamp(request.user, timezone.now())
+    if request.GET.get("seen") == stamp:
+        return HttpResponse(status=204)
+    if not request.htmx:
+        return redirect("home")
+    return page(request, TEMPLATE, {**_today(request.user), "stamp": stamp}, fragment="watch")
 
 
 @require_POST
@@ -47,13 +60,19 @@ def to_settings(request: SignedInRequest) -> HttpResponse:
 
 def _context(request: Any, secret: str = "") -> dict[str, Any]:
     user = request.user
-    now = timezone.now()
     return {
+        "stamp": live_pages.stamp(user, timezone.now()),
         "example": examples.sandbox(request, secret),
         "secret": secret,
         "has_token": AccessToken.objects.filter(user=user, revoked_at=None).exists(),
-        "has_called": UsageRecord.objects.filter(user_id=user.pk).exists(),
         "own_keys": Credential.objects.filter(user=user).count(),
         "providers": [provider for provider in registry.all_providers() if provider.needs_key],
-        "today": analytics.today(user, now),
+        **_today(user),
+    }
+
+
+def _today(user: User) -> dict[str, Any]:
+    return {
+        "has_called": UsageRecord.objects.filter(user_id=user.pk).exists(),
+        "today": analytics.today(user, timezone.now()),
     }

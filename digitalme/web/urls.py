@@ -20,6 +20,7 @@ from digitalme.web import (
 
 urlpatterns = [
     path("", home.show, name="home"),
+    path("start/live/", home.live, name="home_live"),
     path("start/token/", home.make_token, name="start_token"),
     path("inbox/", inbox.show, name="inbox"),
     path("inbox/read/", inbox.mark_all_read, name="inbox_read_all"),
@@ -77,6 +78,7 @@ urlpatterns = [
         connections.show_for_team,
         name="settings_team_key_connection",
     ),
+    path("settings/usage/live/", usage.live, name="settings_usage_live"),
     path("settings/usage/", usage.show, name="settings_usage"),
     path("settings/usage/exports/", exports.show, name="settings_exports"),
     path("settings/usage/exports/start/", exports.start, name="settings_export_start"),

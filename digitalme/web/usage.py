@@ -1,5 +1,6 @@
 """/settings/usage/: today's numbers, limits, cost of 30 days, latest calls."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +10,12 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from digitalme.accounts.models import User
 from digitalme.errors import InvalidRequest, QuotaExceeded
 from digitalme.web import budgets, charts, quota_bars, raises, spending
+from digitalme.web import live as live_pages
 from digitalme.web.access import SignedInRequest, page, signed_in
+from providers import registry
 from quotas import adjustment
 from quotas import raises as asking
 from usage import analytics
@@ -29,14 +33,40 @@ def show(request: SignedInRequest) -> HttpResponse:
     return answer(request)
 
 
+@require_safe
+@signed_in
+def live(request: SignedInRequest) -> HttpResponse:
+    """Answer an open page: with nothing while nothing changed, else with the numbers as they are now."""
+    now = timezone.now()
+    stamp = live_pages.stamp(request.user, now)
+    if request.GET.get("seen") == stamp:
+        return HttpResponse(status=204)
+    if not request.htmx:
+        return redirect("settings_usage")
+    bars = quota_bars.bars_of(request.user, now=now)
+    context = {**_now(request.user, now), "bars": bars, "stamp": stamp, "oob": True}
+    return page(request, "settings/usage.html", context, fragment="live")
+
+
+def _now(user: User, now: datetime) -> dict[str, Any]:
+    """Return what the page tells of this moment, but for the limits."""
+    return {
+        "today": analytics.today(user, now),
+        "calls": UsageRecord.objects.filter(user_id=user.pk).order_by("-timestamp")[:LATEST_CALLS],
+        "names": {provider.slug: provider.name for provider in registry.all_providers()},
+    }
+
+
 def answer(request: SignedInRequest, form: Any = None, budget_form: Any = None) -> HttpResponse:
     """Answer with the page, with `form` in the place of an empty one that asks for more, or `budget_form` in that of
     an empty one that sets a budget."""
     user, now = request.user, timezone.now()
+    stamp = live_pages.stamp(user, now)
     bars = quota_bars.bars_of(user, now=now)
     spent = spending.by_provider(user, days=DAYS, now=now)
     context = {
-        "today": analytics.today(user, now),
+        **_now(user, now),
+        "stamp": stamp,
         "bars": bars,
         "share": adjustment.explained(user),
         **raises.context_of(user, bars, form),
@@ -46,8 +76,6 @@ def answer(request: SignedInRequest, form: Any = None, budget_form: Any = None) 
         "narrow": charts.stacked_bars(
             spent.days[-DAYS_ON_A_PHONE:], spent.last(DAYS_ON_A_PHONE), width=340, height=200
         ),
-        "calls": UsageRecord.objects.filter(user_id=user.pk).order_by("-timestamp")[:LATEST_CALLS],
-        "names": spent.names,
     }
     return page(
         request,

@@ -307,3 +307,19 @@ def current_code(secret: str) -> str:
     """What an authenticator app shows now."""
     counter = next(iter(totp.yield_hotp_counters_from_time()))
     return str(totp.format_hotp_value(totp.hotp_value(secret, counter)))
+
+
+def test_an_open_page_follows_while_somebody_looks_at_it(visit: Visit, alice: User) -> None:
+    page = visit(alice)
+    page.goto("/settings/usage/")
+    calls = page.locator("#live dd").first
+    assert calls.inner_text() == "0"
+    add_call(alice, model="just-now")
+    page.locator("#latest", has_text="just-now").wait_for()
+    assert calls.inner_text() == "1"
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(1700)
+    assert asked == []
+    assert page.complaints == []

@@ -70,19 +70,23 @@ setInterval(() => {
 
 // What follows the server by itself rests while nobody looks.
 document.addEventListener("htmx:beforeRequest", (event) => {
-  if (document.hidden && event.detail.elt.matches("[data-live]")) event.preventDefault();
+  if (document.hidden && ofLive(event)) event.preventDefault();
 });
+
+function ofLive(event) {
+  return event.detail.requestConfig.elt.matches("[data-live]");
+}
 
 // A refusal does not replace the card it was asked from: it is read out above the page's content.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { status } = event.detail.xhr;
-  if (status < 400 || status === 422) return;
+  if (status < 400 || status === 422 || ofLive(event)) return;
   event.detail.shouldSwap = event.detail.xhr.responseText.includes("data-fragment");
   event.detail.target = document.getElementById("notices");
   event.detail.swapOverride = "innerHTML show:#notices:top";
   if (!event.detail.shouldSwap) say("The server could not answer. Load the page again and try once more.");
 });
-document.addEventListener("htmx:sendError", () => say("The server cannot be reached. Check your connection."));
+document.addEventListener("htmx:sendError", (event) => ofLive(event) || say("The server cannot be reached. Check your connection."));
 
 function say(text) {
   const notice = document.createElement("p");
