@@ -25,6 +25,9 @@ TEMPLATES = sorted((Path(settings.BASE_DIR) / "templates").rglob("*.html"))
 TOKEN = UUID("01890000-0000-7000-8000-000000000001")
 PUBLIC = {"home"}
 POST_ONLY = {
+    "settings_export_start",
+    "settings_export_ask",
+    "settings_export_remove",
     "settings_webhook_test",
     "settings_webhook_switch",
     "settings_webhook_renew",
@@ -85,6 +88,7 @@ def path_of(route: URLPattern, token: Any = TOKEN) -> str:
         "user_id": TOKEN,
         "invitation_id": TOKEN,
         "raise_id": TOKEN,
+        "export_id": TOKEN,
         "limit_id": 1,
         "token": "odd",
     }
@@ -144,9 +148,8 @@ def test_reading_changes_nothing(alice_client: Client, alice: User, route: URLPa
     token, _ = tokens.issue(user=alice, name="laptop")
     before = everything()
     # Where providers send people back to takes nothing that was not begun.
-    expected = {"settings_api_connected": {400}, "settings_team_invitation": {404}, "settings_webhook": {404}}.get(
-        str(route.name), {200, 302}
-    )
+    absent = {"settings_team_invitation": {404}, "settings_webhook": {404}, "settings_export_fetch": {404}}
+    expected = {"settings_api_connected": {400}, **absent}.get(str(route.name), {200, 302})
     assert alice_client.get(path_of(route, token.pk), headers=headers).status_code in expected
     assert everything() == before
 
