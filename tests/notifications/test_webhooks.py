@@ -94,6 +94,23 @@ def test_whatever_is_altered_has_another_signature(body: bytes, other: bytes, se
     assert same != signature(body, sent, of=2)
 
 
+@pytest.mark.once
+def test_the_example_in_the_documentation_tells_the_genuine_from_the_rest(settings: Any) -> None:
+    text = (settings.BASE_DIR / "docs" / "users.md").read_text()
+    given: dict[str, Any] = {}
+    exec(text.partition("```python\nimport base64")[2].partition("```")[0].join(("import base64", "")), given)  # noqa: S102
+    is_genuine, secret, now = given["is_genuine"], signing.new_secret(), datetime.now(UTC)
+    sent = signing.headers(UUID(int=1), b"{}", Secret(secret), now=now)
+    old = signing.headers(UUID(int=1), b"{}", Secret(secret), now=now - timedelta(minutes=6))
+    assert is_genuine(secret, sent, b"{}")
+    assert not is_genuine(secret, sent, b"{ }")
+    assert not is_genuine(signing.new_secret(), sent, b"{}")
+    assert not is_genuine("", sent, b"{}")
+    assert not is_genuine(secret, old, b"{}")
+    assert not is_genuine(secret, sent | {"webhook-id": str(UUID(int=2))}, b"{}")
+    assert not is_genuine(secret, sent | {"webhook-timestamp": old["webhook-timestamp"]}, b"{}")
+
+
 def test_nobody_elses_webhook_and_none_that_is_off_gets_it(
     alice: User, bob: User, hook: tuple[Webhook, str], receiver: FakeProvider
 ) -> None:
