@@ -11,8 +11,8 @@ from usage.models import DailyUsage, HourlyUsage, UsageRecord
 class Unpriced(admin.EmptyFieldListFilter):
     """Calls whose price is not known, or those whose price is."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.title = "price"
 
     def choices(self, changelist: Any) -> Any:
