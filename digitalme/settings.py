@@ -154,7 +154,14 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
-if not REDIS_URL:
+if REDIS_URL:
+    # Whoever asks for a job hears at once that nobody can be asked. The worker's own waiting for a broker is another.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "socket_connect_timeout": SERVER_SECONDS,
+        "max_retries": 0,
+        "interval_start": 0,
+    }
+else:
     # The folders must exist before the broker is used; kombu does not make them.
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(VAR_DIR / "broker"),
