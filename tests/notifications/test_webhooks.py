@@ -111,6 +111,12 @@ def test_the_example_in_the_documentation_tells_the_genuine_from_the_rest(settin
     assert not is_genuine(secret, sent | {"webhook-timestamp": old["webhook-timestamp"]}, b"{}")
 
 
+@pytest.mark.once
+def test_the_documentation_names_every_kind_of_event(settings: Any) -> None:
+    text = (settings.BASE_DIR / "docs" / "users.md").read_text()
+    assert [kind for kind in Kind if f"`{kind}`" not in text] == []
+
+
 def test_nobody_elses_webhook_and_none_that_is_off_gets_it(
     alice: User, bob: User, hook: tuple[Webhook, str], receiver: FakeProvider
 ) -> None:
