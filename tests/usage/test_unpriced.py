@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.test import Client
 
 from digitalme.accounts.models import User
 from digitalme.accounts.roles import Role, assign
@@ -36,3 +37,11 @@ def test_a_caller_who_makes_up_names_does_not_flood_anybody(bob: User, monkeypat
     keep(*[a_record(cost=None, model=f"x\n{number}", timestamp=NOW) for number in range(5)])
     assert [unpriced.tell(now=NOW) for _ in range(3)] == [3, 2, 0]
     assert not [one for one in Notification.objects.all() if "\n" in one.title]
+
+
+def test_staff_looks_at_the_unpriced_calls_alone(admin_client: Client) -> None:
+    keep(a_record(cost=None, model="unknown", timestamp=NOW), a_record(cost=0, model="free", timestamp=NOW))
+    text = admin_client.get("/admin/usage/usagerecord/?cost__isempty=1").content.decode()
+    assert "Unpriced" in text
+    assert "unknown" in text
+    assert ">free<" not in text
