@@ -19,7 +19,16 @@ RESERVED = frozenset(
         "state",
     }
 )
-_UNBOUNDED = ("json", "openai_images", "openai_speech", "openai_transcription", "openai_later", "gemini", "captcha")
+_UNBOUNDED = (
+    "json",
+    "openai_images",
+    "openai_speech",
+    "openai_transcription",
+    "openai_later",
+    "anthropic_later",
+    "gemini",
+    "captcha",
+)
 
 
 class Agreement:

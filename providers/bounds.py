@@ -36,6 +36,8 @@ def estimate(operation: Operation, body: Mapping[str, Any] | None, body_bytes: i
     """
     if operation.dialect in ("none", "openai_later"):
         return Estimate(operation.requests, 0, 0, "", False)
+    if operation.dialect == "anthropic_later":
+        return Estimate(operation.requests, 0, 0, "", False, reference=later.batch_of(path))
     if not isinstance(body, Mapping):
         raise InvalidRequest("The request's body must be a JSON object.")
     if operation.dialect == "jsonrpc":

@@ -67,10 +67,12 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What an earlier call took, as a later answer tells; `reference` is what the provider calls that call."""
+    """What an earlier call took, as a later answer tells; `reference` is what the provider calls that call. With a
+    `version` it was priced piece by piece already: the usage's cost is the sum, None if some of it has no price."""
 
     reference: str
     usage: Usage
+    version: str = ""
 
 
 # What a price depends on beside the counts that a record has columns for; few calls have any of it.

@@ -98,4 +98,4 @@ def meter(
 
 def passes(meter: Meter) -> bool:
     """Whether an answer that is no stream of events may pass piece by piece all the same."""
-    return isinstance(meter, gemini.StreamMeter)
+    return isinstance(meter, gemini.StreamMeter) or (isinstance(meter, later.AnthropicMeter) and meter.results)

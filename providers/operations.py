@@ -18,6 +18,7 @@ Dialect = Literal[
     "openai_transcription",
     "openai_later",
     "anthropic_messages",
+    "anthropic_later",
     "gemini",
     "captcha",
     "jsonrpc",

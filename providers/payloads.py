@@ -25,7 +25,7 @@ def read(operation: Operation, body: bytes, content_type: str, query: str) -> Ma
     """Return what a request says, as its operation's way of metering reads it: JSON; the fields of a form, files as
     their lengths; for captchas all parameters, wherever they stand. Raises InvalidRequest."""
     match operation.dialect:
-        case "openai_later":
+        case "openai_later" | "anthropic_later":
             return {}
         case "captcha":
             return {**dict(parse_qsl(query)), **_fields(body, content_type)}

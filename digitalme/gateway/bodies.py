@@ -61,7 +61,7 @@ class Upload:
 
 def handed_on(provider: Provider, operation: Operation) -> bool:
     """Whether nothing in the body of such a request is metered or changed."""
-    if operation.dialect != "none":
+    if operation.dialect not in ("none", "anthropic_later"):
         return False
     adapter = adapters.of(provider)
     return adapter.takes_uploads if adapter else all(one.place not in _IN_BODY for one in provider.manifest.auths)

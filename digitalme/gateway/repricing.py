@@ -114,8 +114,8 @@ def _price_again(records: Sequence[UsageRecord], report: Report, *, dry_run: boo
 def price_of(record: UsageRecord) -> Price:
     """Return what a call costs by the prices of its day, from what its record keeps of its usage.
 
-    What it costs stays as it is where that cannot be told: of a provider that is gone, and of a unit price if the
-    record does not say how many units there were.
+    What it costs stays as it is where that cannot be told: of a provider that is gone, of a unit price if the record
+    does not say how many units there were, and of batches, whose pieces have a price each.
     """
     unknown = Price(record.cost, record.price_version)
     try:
@@ -124,6 +124,8 @@ def price_of(record: UsageRecord) -> Price:
         return unknown
     operation = _operation(provider, record.operation)
     if operation and operation.unit_price is not None and not record.measured:
+        return unknown
+    if operation and operation.dialect == "anthropic_later":
         return unknown
     usage = counts.restored(record.measured, **{name: getattr(record, name) for name in _COLUMNS})
     return pricing.price(provider.manifest, record.model, usage, operation, at=record.timestamp)

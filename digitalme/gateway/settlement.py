@@ -63,7 +63,9 @@ def settle_bill(outcome: Outcome, *, now: datetime) -> Steps[None]:
     (found,) = yield [recorder.charged(request_id)]
     if found is None:
         return
-    price = pricing.price(call.provider.manifest, bill.usage.model or found.model, bill.usage)
+    price = pricing.Price(bill.usage.cost, bill.version)
+    if not bill.version:
+        price = pricing.price(call.provider.manifest, bill.usage.model or found.model, bill.usage)
     cost = None if price.cost is None else to_nano(price.cost)
     posting = ledger.Posting()
     taken = Amounts(found.charged_requests, bill.usage.total, cost or 0)
@@ -77,6 +79,7 @@ def settle_bill(outcome: Outcome, *, now: datetime) -> Steps[None]:
         input_tokens=bill.usage.input_tokens,
         output_tokens=bill.usage.output_tokens,
         cached_tokens=bill.usage.cached_tokens,
+        cache_write_tokens=bill.usage.cache_write_tokens,
         reasoning_tokens=bill.usage.reasoning_tokens,
         measured=counts.measured(bill.usage),
         cost=cost,

@@ -1,5 +1,6 @@
 """What a call cost is told by a later answer: it goes on the first call's record and limits, once."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -136,3 +137,35 @@ def test_what_no_answer_comes_for_is_forgotten(ann: Person) -> None:
         OpenBill.objects.create(credential_id=ann.user.pk, reference=name, request_id=ann.user.pk, noted_at=now - age)
     tasks.roll_up()
     assert list(OpenBill.objects.values_list("reference", flat=True)) == ["new"]
+
+
+def test_a_batch_of_messages_is_billed_by_its_results(web: WebProcess, provider: FakeProvider, ann: Person) -> None:
+    batch = {"id": "msgbatch_1", "type": "message_batch", "processing_status": "ended"}
+    message = {"model": "claude-opus-4-5", "usage": {"input_tokens": 1000, "output_tokens": 1000}}
+    line = json.dumps({"custom_id": "a", "result": {"type": "succeeded", "message": message}}).encode() + b"\n"
+    results = Reply(200, line * 3, {"content-type": "application/x-jsonl"})
+    address = "/v1/messages/batches"
+    answering(
+        provider,
+        {
+            f"POST {address}": Reply(200, batch),
+            f"GET {address}/msgbatch_1": Reply(
+                200, {**batch, "results_url": f"{provider.url}{address}/msgbatch_1/results"}
+            ),
+            f"GET {address}/msgbatch_1/results": results,
+        },
+    )
+    command("set_key", "anthropic", "--user", ann.user.email, stdin="sk-ant-api03-" + "a1B2" * 8)
+    post(web, ann, f"anthropic{address}", {"requests": []})
+    until(OpenBill.objects.exists)
+    assert by_operation(ann, "batches").cost is None
+    told = post(web, ann, f"anthropic{address}/msgbatch_1", None, "GET")
+    assert told["results_url"].startswith(f"{web.url}/gateway/anthropic/")
+    for _ in range(2):
+        assert requests.get(told["results_url"], headers=ann.headers, timeout=20).content == line * 3
+    settled(ann, 4)
+    record = by_operation(ann, "batches")
+    # Half of 5 and of 25 dollars a million, three times.
+    assert (record.cost, record.charged_cost, record.model) == (Decimal("0.045"), Decimal("0.045"), "claude-opus-4-5")
+    assert (record.input_tokens, record.output_tokens, record.charged_tokens) == (3000, 3000, 6000)
+    assert ledger_is_exact(ann)

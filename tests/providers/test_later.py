@@ -134,3 +134,54 @@ def test_a_response_in_the_background_is_estimated_until_it_is_fetched() -> None
 @pytest.mark.parametrize("name", [True, None, 1.5, "x" * 101, "é", "a\nb", {"a": 1}])
 def test_no_nonsense_is_a_name(name: Any) -> None:
     assert captcha("POST", "/createTask", {"errorId": 0, "taskId": name})[0].reference == ""
+
+
+def batch_results(*messages: Any) -> bytes:
+    lines = [{"custom_id": "x", "result": {"type": "succeeded", "message": one}} for one in messages]
+    return b"".join(json.dumps(one).encode() + b"\n" for one in [*lines, {"result": {"type": "errored"}}])
+
+
+def read_batch(path: str, body: bytes, method: str = "GET") -> tuple[Any, Estimate]:
+    operation = registry.get("anthropic").match(method, path)
+    assert operation is not None
+    before = metering.estimate(operation, {}, 0, path)
+    meter = metering.meter(operation, stream=False, hide_usage=False, status=200)
+    meter.feed(body)
+    meter.end()
+    return meter, before
+
+
+def test_a_batch_of_messages_is_priced_message_by_message_at_half() -> None:
+    long = {"model": "claude-sonnet-4-5", "usage": {"input_tokens": 150_000, "output_tokens": 1000}}
+    meter, before = read_batch("/v1/messages/batches/msgbatch_1/results", batch_results(long, long))
+    bill = meter.bill(before)
+    assert bill is not None
+    # Each stays below the 200,000 tokens from which on everything is dearer: 150,000 at 1.50, 1,000 at 7.50.
+    assert (bill.reference, bill.usage.cost, bill.version) == ("msgbatch_1", Decimal("0.465"), pricing.VERSION)
+    assert (bill.usage.input_tokens, bill.usage.output_tokens, bill.usage.model) == (300_000, 2000, "claude-sonnet-4-5")
+    odd = {"model": "unheard-of", "usage": {"input_tokens": 1}}
+    meter, before = read_batch("/v1/messages/batches/msgbatch_1/results", batch_results(long, odd))
+    assert (meter.bill(before).usage.cost, meter.bill(before).usage.model) == (None, "")
+
+
+def test_a_new_batch_of_messages_has_a_name_and_no_price_yet() -> None:
+    batch = json.dumps({"id": "msgbatch_1", "type": "message_batch", "processing_status": "in_progress"}).encode()
+    meter, before = read_batch("/v1/messages/batches", batch, "POST")
+    assert (meter.reference, meter.bill(before)) == ("msgbatch_1", None)
+    assert pricing.price(registry.get("anthropic").manifest, "", meter.usage(before)).cost is None
+    for path, body in (
+        ("/v1/messages/batches/msgbatch_1", batch),
+        ("/v1/messages/batches", b'{"data": [], "has_more": false}'),
+        ("/v1/messages/batches/msgbatch_1/results", b"<html>\n[]\nnull\n"),
+    ):
+        meter, before = read_batch(path, body)
+        assert (meter.reference, meter.bill(before), meter.usage(before)) == ("", None, Usage(0, 0))
+
+
+def test_results_of_a_batch_pass_as_they_come_and_are_not_kept_without_bound() -> None:
+    message = {"model": "claude-sonnet-4-5", "usage": {"input_tokens": 1, "output_tokens": 1}, "content": "x" * 1000}
+    meter, before = read_batch("/v1/messages/batches/msgbatch_1/results", batch_results(message) * 9_000)
+    assert metering.passes(meter)
+    assert meter.bill(before) is None
+    meter, _ = read_batch("/v1/messages/batches/msgbatch_1", b"{}")
+    assert not metering.passes(meter)

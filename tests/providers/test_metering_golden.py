@@ -73,7 +73,7 @@ TOOLS = {
 def test_caches_for_an_hour_thoughts_and_server_tools_of_a_message(streamed: bool) -> None:
     one = meter(MESSAGES, stream=streamed)
     message = {"type": "message", "model": "claude-sonnet-4-5", "content": [], "usage": TOOLS}
-    events = [
+    events: list[dict[str, Any]] = [
         {"type": "message_start", "message": {**message, "usage": {**TOOLS, "output_tokens": 1}}},
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": TOOLS},
         {"type": "message_stop"},

@@ -52,8 +52,8 @@ def test_requests_match_their_operations(slug: str, method: str, path: str, name
         ("openai", "POST", "//v1//responses", "responses", "openai_responses"),
         ("openai", "GET", "/v1/models/", "models", "none"),
         ("anthropic", "POST", "/v1/messages/", "messages", "anthropic_messages"),
-        ("anthropic", "POST", "/v1/messages/batches", "batches", "none"),
-        ("anthropic", "GET", "/v1/messages/batches/b1/results", "batch", "none"),
+        ("anthropic", "POST", "/v1/messages/batches", "batches", "anthropic_later"),
+        ("anthropic", "GET", "/v1/messages/batches/b1/results", "batch_results", "anthropic_later"),
         ("anthropic", "POST", "/v1/files", "files", "none"),
     ],
 )
