@@ -156,7 +156,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 if REDIS_URL:
     # Whoever asks for a job hears at once that nobody can be asked. The worker's own waiting for a broker is another.
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
+    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
         "socket_connect_timeout": SERVER_SECONDS,
         "max_retries": 0,
         "interval_start": 0,
