@@ -5,9 +5,10 @@ carries it out chooses the road: one statement after the other over Django's con
 step's in one round trip (digitalme.pipeline).
 """
 
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
+
+import orjson
 
 from digitalme.database import flatten, on_sqlite, parameters, prepared_cursor, rows_of_placeholders
 
@@ -82,7 +83,7 @@ def insert(
         return Statement(f"INSERT INTO {table} ({names}) {values} {conflict}", parameters(flatten(rows)))
     picked = ", ".join(f"{name}::jsonb" if kind == "jsonb" else name for name, kind in columns.items())
     typed = ", ".join(f"{name} {'text' if kind == 'jsonb' else kind}" for name, kind in columns.items())
-    document = json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str)
+    document = orjson.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str).decode()
     return Statement(
         f"INSERT INTO {table} ({names}) SELECT {picked} FROM json_to_recordset(%s::json) AS given({typed})"  # noqa: S608
         f" {conflict}",

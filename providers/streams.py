@@ -6,6 +6,7 @@ import zlib
 from dataclasses import replace
 
 from providers.counts import Estimate, Told, Usage
+from providers.payloads import parsed
 from providers.readers import Reader
 
 MAX_PARSED = 8 * 1024 * 1024
@@ -88,7 +89,7 @@ class BodyMeter(Told):
 
     def _read_whole(self, body: bytes) -> None:
         try:
-            value = json.loads(body)
+            value = parsed(body)
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
@@ -245,7 +246,7 @@ class EventMeter(Told):
         if not self._reader.wants(data):
             return False
         try:
-            value = json.loads(data)
+            value = parsed(data)
         except (ValueError, RecursionError):
             return False
         if not isinstance(value, dict):
