@@ -8,6 +8,7 @@ without a thread beside the loop nobody competes for the interpreter.
 import asyncio
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -24,6 +25,8 @@ _BEGIN: Statement[None] = Statement("BEGIN")
 _RELAX: Statement[None] = Statement("SET LOCAL synchronous_commit TO OFF")
 _COMMIT: Statement[None] = Statement("COMMIT")
 _ROLLBACK: Statement[None] = Statement("ROLLBACK")
+# Connecting is the one thing here that waits in a thread; its pool starts none before it is asked to.
+_CONNECTING = ThreadPoolExecutor(max_workers=4, thread_name_prefix="connecting")
 _BAD = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE}
 
 
@@ -43,7 +46,7 @@ class Pipeline:
         nothing of it was done.
         """
         if self._link is None or not self._link.alive:
-            self._link = _Link(self._loop, await asyncio.to_thread(_connection, self._connections))
+            self._link = _Link(self._loop, await _connected(self._connections))
         link, opening = self._link, [_BEGIN] if durable else [_BEGIN, _RELAX]
         try:
             wanted = next(steps)
@@ -78,6 +81,21 @@ def _numbered(text: str) -> bytes:
     return "".join(f"{piece}${place}" for place, piece in enumerate(pieces[:-1], 1)).encode() + pieces[-1].encode()
 
 
+async def _connected(connections: ConnectionHandler) -> Any:
+    """Open a connection beside the loop. If the caller leaves meanwhile, it is closed as soon as it is there."""
+    opening = _CONNECTING.submit(_connection, connections)
+    try:
+        return await asyncio.wrap_future(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_discard)
+        raise
+
+
+def _discard(opening: Future[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().connection.close()
+
+
 def _connection(connections: ConnectionHandler) -> Any:
     """Open a connection as the settings say, with Django's own types and time zone."""
     database = connections.create_connection(DEFAULT_DB_ALIAS)
@@ -85,8 +103,12 @@ def _connection(connections: ConnectionHandler) -> Any:
     connection = database.connection
     # The driver's own reading of times is compiled, Django's is not; both give UTC.
     connection.adapters.register_loader("timestamptz", TimestamptzLoader)
-    # These statements find their rows by index however many values they are given.
-    connection.execute("SET plan_cache_mode TO force_generic_plan")
+    try:
+        # These statements find their rows by index however many values they are given.
+        connection.execute("SET plan_cache_mode TO force_generic_plan")
+    except errors.Error:
+        connection.close()
+        raise
     return database
 
 

@@ -1,9 +1,11 @@
 """Steps of a transaction over PostgreSQL's pipeline, against a real server."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 
 import environ
 import pytest
@@ -55,6 +57,19 @@ def kept(server: ConnectionHandler) -> dict[str, int]:
     with server["default"].cursor() as cursor:
         cursor.execute("SELECT name, value FROM numbers")
         return dict(cursor.fetchall())
+
+
+def others(server: ConnectionHandler, last: str) -> int:
+    """Count the connections of others than this thread whose last statement is like this."""
+    with server["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT COUNT(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE %s",
+            [last],
+        )
+        found: int = cursor.fetchone()[0]
+    server["default"].close()
+    return found
 
 
 def test_each_statement_of_a_step_gets_its_own_answer(server: ConnectionHandler) -> None:
@@ -149,12 +164,40 @@ def test_a_caller_who_leaves_undoes_the_transaction(server: ConnectionHandler) -
     async def work() -> None:
         async with opened(server) as pipeline:
             running = asyncio.ensure_future(pipeline.run(slow()))
-            await asyncio.sleep(0.05)
+            while not await asyncio.to_thread(others, server, "%pg_sleep%"):
+                await asyncio.sleep(0.01)
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
             await pipeline.run(finally_(put("two", 2)))
 
+    asyncio.run(work())
+    assert kept(server) == {"two": 2}
+
+
+def test_a_caller_who_leaves_while_it_connects_leaves_no_connection_behind(server: ConnectionHandler) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    open_one = server.create_connection
+
+    def held(alias: str) -> Any:
+        begun.set()
+        go_on.wait()
+        return open_one(alias)
+
+    async def work() -> None:
+        async with opened(server) as pipeline:
+            with patch.object(server, "create_connection", held):
+                running = asyncio.ensure_future(pipeline.run(finally_(put("one", 1))))
+                await asyncio.to_thread(begun.wait)
+                running.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await running
+            go_on.set()
+            await pipeline.run(finally_(put("two", 2)))
+            while await asyncio.to_thread(others, server, "%") != 1:  # the one that came too late goes away
+                await asyncio.sleep(0.01)
+
+    server["default"].close()
     asyncio.run(work())
     assert kept(server) == {"two": 2}
 
