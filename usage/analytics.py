@@ -145,23 +145,18 @@ def totals(wanted: Wanted, known: Rolled | None = None) -> Totals:
     return total
 
 
-def report(
-    wanted: Wanted, *, zone: str, now: datetime, interval: Interval = "day", by: str = "provider"
-) -> UsageReport:
-    """Return everything about these calls, exact at any time. The series tells the calls of each value of the dimension
-    `by` in each hour, or each whole day of the zone that the span touches."""
+def report(wanted: Wanted, *, zone: str, now: datetime | None = None, by: str = "provider") -> UsageReport:
+    """Return everything about these calls, exact at any time. With `now` a series tells the calls of each value of the
+    dimension `by` in each whole day of the zone that the span touches."""
     known = reading.rolled()
     whole, broken_down = _broken_down(wanted, known)
     broken_down["tag"] = _tags(wanted, known, whole)
     before = totals(wanted._replace(start=wanted.start - (wanted.end - wanted.start), end=wanted.start), known)
-    if interval == "hour":
-        points = hourly(wanted, by=by, known=known)
-    else:
-        first, last = days_of(wanted, zone)
-        points = daily(wanted.whose, first, last, zone=zone, now=now, by=by, provider=wanted.provider)
-    return UsageReport(
-        start=wanted.start, end=wanted.end, total=whole, before=before, by=broken_down, series=tuple(points)
-    )
+    points: list[Point] = []
+    if now:
+        days = days_of(wanted, zone)
+        points = daily(wanted.whose, *days, zone=zone, now=now, by=by, provider=wanted.provider, known=known)
+    return UsageReport(start=wanted.start, end=wanted.end, total=whole, before=before, by=broken_down, series=points)
 
 
 def days_of(wanted: Wanted, zone: str) -> tuple[date, date]:
@@ -205,6 +200,7 @@ def daily(
     now: datetime,
     by: str = "provider",
     provider: str | None = None,
+    known: Rolled | None = None,
 ) -> list[Point]:
     """Return a point for each day of the zone, from first to last, both included, and value of the dimension that had
     calls; by day.
@@ -212,7 +208,7 @@ def daily(
     A person's days that are rolled up were counted in the time zone that they had then; an hour belongs to the day
     that it begins in.
     """
-    known, tz, column = reading.rolled(), ZoneInfo(zone), _COLUMNS[by]
+    known, tz, column = known or reading.rolled(), ZoneInfo(zone), _COLUMNS[by]
     points: dict[tuple[Any, Any], Point] = {}
     begin = first
     if whose.column == "user_id":

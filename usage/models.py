@@ -168,6 +168,7 @@ class HouseUsage(Sums):
     value = models.CharField(max_length=200, blank=True, default="")
 
     class Meta:
+        verbose_name = verbose_name_plural = "usage of the house"
         constraints = [models.UniqueConstraint(name="house_unique", fields=["dimension", "day", "value"])]
 
     def __str__(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from digitalme.database import as_time
+from usage.models import RollupMark
 from usage.rollups import HOUR, hour_of
 from usage.sums import fetch, of_records, of_rollups
 
@@ -37,6 +38,11 @@ class Wanted(NamedTuple):
     start: datetime
     end: datetime
     provider: str | None = None
+
+
+def mark() -> datetime:
+    """Return how far the rollups reach, reopened hours included."""
+    return RollupMark.objects.filter(id=1).values_list("rolled_until", flat=True).first() or _NEVER
 
 
 def rolled() -> Rolled:

@@ -63,3 +63,4 @@ class Permission(StrEnum):
     VIEW_RECORDS = "usage.view_usagerecord"
     VIEW_HOURLY_USAGE = "usage.view_hourlyusage"
     VIEW_DAILY_USAGE = "usage.view_dailyusage"
+    VIEW_HOUSE_USAGE = "usage.view_houseusage"

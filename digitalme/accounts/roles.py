@@ -61,6 +61,7 @@ _READ = frozenset(
         Permission.VIEW_RECORDS,
         Permission.VIEW_HOURLY_USAGE,
         Permission.VIEW_DAILY_USAGE,
+        Permission.VIEW_HOUSE_USAGE,
     }
 )
 # Not teams: whoever could join one would call on its keys.

@@ -1,7 +1,15 @@
+"""The application that owns the pages: its static files, template tags, and a page in the admin."""
+
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
 class WebConfig(AppConfig):
-    """The web package, installed for its commands or template tags; it owns no table."""
+    """Pages and what they need."""
 
     name = "digitalme.web"
+
+    def ready(self) -> None:
+        """Put the page on the house's usage into the admin."""
+        import_module("digitalme.web.house_usage")

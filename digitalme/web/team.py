@@ -1,8 +1,10 @@
 """/settings/team/: the teams of a person; /settings/team/<team>/: one of them, and what may be done about it."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django import forms
 from django.contrib import messages
@@ -17,12 +19,16 @@ from digitalme.accounts import invitations, security, teams
 from digitalme.accounts.models import Membership
 from digitalme.accounts.teams import MANAGERS, Role
 from digitalme.errors import DigitalMeError, InvalidRequest, NotFound
-from digitalme.web import provider_cards
+from digitalme.web import provider_cards, reports
 from digitalme.web.access import SignedInRequest, page, signed_in
 from digitalme.web.provider_cards import Chip
 from providers import registry
 from providers.registry import Provider
+from usage import analytics
+from usage.reading import Wanted
+from usage.rollups import day_bounds
 
+USAGE_DAYS = 30
 LIST, ONE = "settings/team.html", "settings/team_one.html"
 
 
@@ -232,6 +238,7 @@ def one(request: SignedInRequest, place: Membership, *, ask: str = "", **more: A
         "manages": manages,
         "owns": place.role == Role.OWNER,
         "members": teams.members_of(team),
+        "usage": _usage(place, now) if manages else None,
         "invitations": list(invitations.open_invitations(team, now)) if manages else [],
         "shared": shared,
         "addable": [
@@ -248,6 +255,20 @@ def one(request: SignedInRequest, place: Membership, *, ask: str = "", **more: A
     forms_shown = (more.get(name) for name in ("naming", "inviting", "key_form"))
     wrong = "problem" in more or any(form is not None and form.errors for form in forms_shown)
     return page(cast("Any", request), ONE, context, fragment="team", status=422 if wrong else 200)
+
+
+def _usage(place: Membership, now: datetime) -> dict[str, Any]:
+    """Return what members used and spent on the team's keys in the last 30 days."""
+    zone = place.user.time_zone
+    today = now.astimezone(ZoneInfo(zone)).date()
+    start = day_bounds(today - timedelta(days=USAGE_DAYS - 1), zone)[0]
+    found = analytics.report(Wanted(analytics.of_team(place.team), start, now), zone=zone)
+    return {
+        "report": found,
+        "changes": reports.changes_of(found),
+        "people": reports.people(found.by["user"]),
+        "models": [reports.Row(one or "no model", sums) for one, sums in found.by["model"].items()],
+    }
 
 
 def _owner(place: Membership) -> keys.Owner:

@@ -84,6 +84,8 @@ MATRIX = {
     "api_teams": Entry("own", bodies={"post": {"name": ""}}),
     "api_team": Entry("object", bodies={"patch": {"name": "x"}, "delete": {}}),
     "api_team_members": Entry("object"),
+    "api_team_usage": Entry("object"),
+    "api_team_usage_series": Entry("object"),
     "api_team_member": Entry("object", reads=False, bodies={"patch": {"role": "admin"}, "delete": {}}),
     "api_team_invitations": Entry("object", bodies={"post": {"email": "x@example.com"}}),
     "api_team_invitation": Entry("object", reads=False, bodies={"delete": {}}),
@@ -137,6 +139,7 @@ def paths(alice: User, notes: Provider) -> dict[str, str]:
     asked = invitations.invite(actor=alice, team=own, email="dora@example.com", now=timezone.now())
     EmailAddress.objects.create(user=alice, email=asked.email)
     named |= {"api_team": f"teams/{own.slug}/", "api_team_members": f"teams/{own.slug}/members/"}
+    named |= {"api_team_usage": f"teams/{own.slug}/usage/", "api_team_usage_series": f"teams/{own.slug}/usage/series/"}
     named |= {"api_team_member": f"teams/{own.slug}/members/{alice.pk}/"}
     named |= {"api_team_invitations": f"teams/{own.slug}/invitations/"}
     named |= {"api_team_invitation": f"teams/{own.slug}/invitations/{asked.pk}/"}

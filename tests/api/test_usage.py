@@ -164,7 +164,7 @@ def test_the_summary_adds_up(alice: User, bob: User, alice_program: Client) -> N
     told = alice_program.get(SUMMARY).json()
     assert (told["requests"], told["failed"], told["refused"], told["unpriced"]) == (2, 1, 1, 1)
     assert (told["cost"], told["total_tokens"], told["average_response_ms"]) == ("0.250000000", 15, 200)
-    assert [one["provider"] for one in told["by_provider"]] == ["anthropic", "openai"]
+    assert [one["provider"] for one in told["by_provider"]] == ["openai", "anthropic"]
     assert alice_program.get(f"{SUMMARY}?provider=anthropic").json()["requests"] == 1
     assert alice_program.get(f"{SUMMARY}?from=2020-01-01").json()["cost"] == "100.250000000"
 

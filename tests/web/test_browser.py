@@ -71,6 +71,7 @@ ADMIN = [
     "/admin/quotas/tier/",
     "/admin/quotas/allocation/",
     "/admin/usage/usagerecord/",
+    "/admin/usage/houseusage/",
 ]
 
 

@@ -228,6 +228,8 @@ class Migration(migrations.Migration):
                 ('value', models.CharField(blank=True, default='', max_length=200)),
             ],
             options={
+                'verbose_name': 'usage of the house',
+                'verbose_name_plural': 'usage of the house',
                 'constraints': [models.UniqueConstraint(fields=('dimension', 'day', 'value'), name='house_unique')],
             },
         ),
