@@ -42,7 +42,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     statements_of = operations.sql_flush
 
     def emptying(self: Any, style: Any, tables: list[str], **options: Any) -> list[str]:
-        statements = statements_of(self, style, [name for name in tables if name not in OF_THE_CODE], **options)
+        emptied = [name for name in tables if name not in OF_THE_CODE]
+        if connection.vendor == "postgresql":
+            # Truncating makes files anew, ten times as slow for tables with few rows. In this role no trigger runs.
+            deletions = [f'DELETE FROM "{name}"' for name in emptied]  # noqa: S608 (names of the models' tables)
+            return [";".join(["SET LOCAL session_replication_role = replica", *deletions])]
+        statements = statements_of(self, style, emptied, **options)
         return [*triggers.removal(connection.vendor), *statements, *triggers.creation(connection.vendor)]
 
     execute = operations.execute_sql_flush
