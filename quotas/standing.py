@@ -1,6 +1,6 @@
 """How a user's limits stand now, for pages and the API."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +15,7 @@ from providers import registry
 from quotas import allocations, leases, owners, policy
 from quotas.decision import Amounts
 from quotas.models import ALL_PROVIDERS, Allocation, Limit, LimitType
+from quotas.owners import Owner
 from quotas.periods import period
 from quotas.policy import LimitKey, LimitSpec
 
@@ -60,9 +61,8 @@ def standings(user: User, now: datetime) -> list[QuotaStanding]:
         # The next call writes it down; a page tells it already.
         rows = [allocations.as_allowed(row, limits) for row in rows]
     found = [_counted(row, held.get(row.id, Amounts())) for row in rows if row.is_active]
-    found += [_untouched(spec, user, now) for spec in _all_specs(limits) if spec.key not in there]
-    order = LimitType.values
-    return sorted(found, key=lambda one: (order.index(one.type), one.provider))
+    found += [_untouched(spec, user.time_zone, now) for spec in _all_specs(limits) if spec.key not in there]
+    return _in_order(found)
 
 
 def pulse(user_id: UUID, now: datetime) -> tuple[str, ...]:
@@ -73,6 +73,28 @@ def pulse(user_id: UUID, now: datetime) -> tuple[str, ...]:
         rows=Count("pk"), active=Count("pk", filter=Q(is_active=True)), ends=Max("period_end"), **sums
     )
     return tuple(str(value) for value in found.values())
+
+
+def of_shared(
+    whose: Collection[Owner], zone: str, callers: Collection[UUID], now: datetime
+) -> dict[UUID, list[QuotaStanding]]:
+    """Return the limits of a team and its members in it by the owner's id; `callers` are the members."""
+    held, limits = ask(leases.held_per_allocation(callers)), policy.limits_of(whose)
+    found: dict[UUID, list[QuotaStanding]] = {one.id: [] for one in whose}
+    there = set()
+    for row in allocations.current_rows(list(found), now):
+        there.add((row.owner_id, LimitKey(row.type, row.provider)))
+        if row.is_active:
+            found[row.owner_id].append(_counted(row, held.get(row.id, Amounts())))
+    for one in found:
+        missing = [spec for spec in _all_specs(limits.get(one, [])) if (one, spec.key) not in there]
+        found[one] = _in_order([*found[one], *(_untouched(spec, zone, now) for spec in missing)])
+    return found
+
+
+def _in_order(found: Iterable[QuotaStanding]) -> list[QuotaStanding]:
+    order = LimitType.values
+    return sorted(found, key=lambda one: (order.index(one.type), one.provider))
 
 
 def _all_specs(limits: Iterable[Limit]) -> list[LimitSpec]:
@@ -107,7 +129,7 @@ def _counted(row: Allocation, held: Amounts) -> QuotaStanding:
     )
 
 
-def _untouched(spec: LimitSpec, user: User, now: datetime) -> QuotaStanding:
+def _untouched(spec: LimitSpec, zone: str, now: datetime) -> QuotaStanding:
     return QuotaStanding(
         type=spec.type,
         label=_label(spec.type, spec.provider),
@@ -116,7 +138,7 @@ def _untouched(spec: LimitSpec, user: User, now: datetime) -> QuotaStanding:
         allowed_requests=spec.requests,
         allowed_tokens=spec.tokens,
         allowed_cost=spec.cost,
-        resets_at=period(spec.type, now, user.time_zone)[1],
+        resets_at=period(spec.type, now, zone)[1],
         soft=spec.soft,
         slowed_from=spec.pace_from,
         emergency_uses_left=spec.buffer_uses if spec.buffer_percent else 0,

@@ -58,7 +58,7 @@ class BudgetForm(forms.Form):
 
 def context_of(user: User, form: BudgetForm | None = None) -> dict[str, Any]:
     """Return what the part of the usage page needs that tells about budgets."""
-    return {"budgets": [_told(one) for one in _mine(user)], "budget_form": form or BudgetForm(user=user)}
+    return {"budgets": [told(one) for one in _mine(user)], "budget_form": form or BudgetForm(user=user)}
 
 
 def _mine(user: User) -> list[Limit]:
@@ -67,7 +67,8 @@ def _mine(user: User) -> list[Limit]:
     return list((own | of_tokens).select_related("token").order_by("id"))
 
 
-def _told(one: Limit) -> dict[str, Any]:
+def told(one: Limit) -> dict[str, Any]:
+    """Return a budget or cap in words."""
     amounts = [
         formats.money(one.cost) if one.cost is not None else "",
         f"{formats.count(one.requests)} calls" if one.requests is not None else "",

@@ -1,6 +1,6 @@
 """A person's limits as bars: used, allowed, and when they start anew."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -62,6 +62,11 @@ class Bar:
         return self.slowed_from < 100 and not self.soft and self.share * 100 > self.slowed_from
 
     @property
+    def key(self) -> str:
+        """What tells it from the others of the same owner, as a part of an id on a page."""
+        return f"-{self.type}-{self.provider}-{self.dimension}".replace("*", "each")
+
+    @property
     def percent(self) -> int:
         """How much is used, at most 100."""
         return min(100, int(self.share * 100))
@@ -76,8 +81,13 @@ class Bar:
 
 def bars_of(user: User, *, now: datetime) -> list[Bar]:
     """Return a bar for every amount that a limit of this person sets, the nearest to its end first."""
+    return bars_from(standing.standings(user, now))
+
+
+def bars_from(standings: Iterable[QuotaStanding]) -> list[Bar]:
+    """Return a bar for every amount that these limits set, the nearest to its end first."""
     names = {provider.slug: provider.name for provider in registry.all_providers()}
-    bars = [bar for one in standing.standings(user, now) for bar in _bars(one, names)]
+    bars = [bar for one in standings for bar in _bars(one, names)]
     return sorted(bars, key=lambda bar: -bar.share)
 
 

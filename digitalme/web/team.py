@@ -19,7 +19,7 @@ from digitalme.accounts import invitations, security, teams
 from digitalme.accounts.models import Membership
 from digitalme.accounts.teams import MANAGERS, Role
 from digitalme.errors import DigitalMeError, InvalidRequest, NotFound
-from digitalme.web import provider_cards, reports
+from digitalme.web import pools, provider_cards, reports
 from digitalme.web.access import SignedInRequest, page, signed_in
 from digitalme.web.provider_cards import Chip
 from providers import registry
@@ -230,14 +230,15 @@ def one(request: SignedInRequest, place: Membership, *, ask: str = "", **more: A
     """Answer with a team's page."""
     team, now = place.team, timezone.now()
     manages = place.role in MANAGERS
-    shared = _shared(place)
+    shared, members = _shared(place), teams.members_of(team)
     taken = {one.provider.slug for one in shared}
     context = {
         "team": team,
         "place": place,
         "manages": manages,
         "owns": place.role == Role.OWNER,
-        "members": teams.members_of(team),
+        "members": members,
+        **pools.context_of(place, members, now),
         "usage": _usage(place, now) if manages else None,
         "invitations": list(invitations.open_invitations(team, now)) if manages else [],
         "shared": shared,
@@ -252,7 +253,7 @@ def one(request: SignedInRequest, place: Membership, *, ask: str = "", **more: A
         "label": request.GET.get("label", ""),
         **more,
     }
-    forms_shown = (more.get(name) for name in ("naming", "inviting", "key_form"))
+    forms_shown = (more.get(name) for name in ("naming", "inviting", "limiting", "key_form"))
     wrong = "problem" in more or any(form is not None and form.errors for form in forms_shown)
     return page(cast("Any", request), ONE, context, fragment="team", status=422 if wrong else 200)
 

@@ -14,6 +14,7 @@ from digitalme.web import (
     security,
     team,
     team_keys,
+    team_limits,
     usage,
     webhooks,
 )
@@ -55,6 +56,12 @@ urlpatterns = [
     path("settings/team/<slug:team>/members/<uuid:user_id>/role/", team.change_role, name="settings_team_role"),
     path("settings/team/<slug:team>/members/<uuid:user_id>/remove/", team.remove_member, name="settings_team_remove"),
     path("settings/team/<slug:team>/members/<uuid:user_id>/owner/", team.hand_over, name="settings_team_hand_over"),
+    path("settings/team/<slug:team_slug>/limits/", team_limits.put, name="settings_team_limits"),
+    path(
+        "settings/team/<slug:team_slug>/limits/<int:limit_id>/remove/",
+        team_limits.remove,
+        name="settings_team_limit_remove",
+    ),
     path("settings/team/<slug:team_slug>/keys/<slug:provider_slug>/", team_keys.edit, name="settings_team_key"),
     path(
         "settings/team/<slug:team_slug>/keys/<slug:provider_slug>/test/", team_keys.test, name="settings_team_key_test"

@@ -87,6 +87,8 @@ MATRIX = {
     "api_team_usage": Entry("object"),
     "api_team_usage_series": Entry("object"),
     "api_team_member": Entry("object", reads=False, bodies={"patch": {"role": "admin"}, "delete": {}}),
+    "api_team_limits": Entry("object", bodies={"post": {"type": "daily_budget", "requests": 5}}),
+    "api_team_limit": Entry("object", reads=False, bodies={"delete": {}}),
     "api_team_invitations": Entry("object", bodies={"post": {"email": "x@example.com"}}),
     "api_team_invitation": Entry("object", reads=False, bodies={"delete": {}}),
     "api_invitation": Entry("object", bodies={"post": {}, "delete": {}}),
@@ -147,6 +149,8 @@ def paths(alice: User, notes: Provider) -> dict[str, str]:
     budget = Limit.objects.create(user=alice, type="daily_budget", binds="own", requests=5)
     cap = Limit.objects.create(token=token, type="daily", binds="all", requests=5)
     named |= {"api_budget": f"quotas/budgets/{budget.pk}/", "api_token_caps": f"tokens/{token.pk}/caps/"}
+    shared = Limit.objects.create(team=own, type="daily_budget", binds="own", requests=5)
+    named |= {"api_team_limits": f"teams/{own.slug}/limits/", "api_team_limit": f"teams/{own.slug}/limits/{shared.pk}/"}
     named |= {"api_token_cap": f"tokens/{token.pk}/caps/{cap.pk}/"}
     asked_for = Raise.objects.create(user=alice, type="daily", why=MARK)
     named |= {"api_raise": f"quotas/raises/{asked_for.pk}/"}
