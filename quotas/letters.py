@@ -24,7 +24,7 @@ def tell(answered: Raise) -> None:
     zone = ZoneInfo(answered.user.time_zone)
     last = localtime(answered.ends_at - timedelta(microseconds=1), zone) if answered.ends_at else None
     granted = amounts(answered, "extra")
-    place = f"{settings.SITE_URL}/settings/usage/"
+    place = f"{settings.SITE_URL}/settings/usage/limits/"
     limit = limit_name(answered.type, answered.provider)
     text = (
         f"{granted} on top of your {limit}, until {last:%d %B %Y}." if last else f"You asked for more of your {limit}."

@@ -1,7 +1,7 @@
 """What everybody is allowed: a tier's limits, or the user's own in their place; a team's, a token's, the house's."""
 
 import copy
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -9,11 +9,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, Subquery
+from django.db.models.functions import Coalesce
 
 from digitalme.accounts.models import AccessToken, Membership, User
 from quotas import owners
-from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, WHOLE, Binds, Limit, LimitType, Raise, Tier
+from quotas.models import ALL_PROVIDERS, EACH_PROVIDER, WHOLE, Adjustment, Binds, Limit, LimitType, Raise, Tier
 from quotas.owners import Owner
 
 DEFAULT_TIER = "free"
@@ -80,26 +81,43 @@ def ensure_default_tier() -> None:
         Limit.objects.get_or_create(tier=tier, type=limit["type"], provider=limit["provider"], defaults=limit)
 
 
-def limits_of(of: Collection[Owner]) -> dict[UUID, list[Limit]]:
-    """Return everybody's limits by the owner's id: a user's are those of the tier, and the own in their place.
+class Person(NamedTuple):
+    """What decides which of a tier's limits bind a user: the own tier or the default one, and the share of it."""
+
+    tier_id: int | None
+    tier_name: str
+    adjustment: Adjustment
+
+
+_ADJUSTMENT = ("percent", "override_percent", "override_why", "reasons")
+
+
+def people(user_ids: Collection[UUID]) -> dict[UUID, Person]:
+    """Return what is known of these users, as far as they exist."""
+    if not user_ids:
+        return {}
+    default = Tier.objects.filter(is_default=True).values("id")[:1]
+    names = ("id", "tier__name", *(f"adjustment__{name}" for name in _ADJUSTMENT))
+    rows = User.objects.filter(id__in=user_ids).values_list(Coalesce("tier_id", Subquery(default)), *names)
+    found = {}
+    for tier_id, user_id, name, *facts in rows:
+        given = {field: value for field, value in zip(_ADJUSTMENT, facts, strict=True) if value is not None}
+        found[user_id] = Person(tier_id, name or "", Adjustment(user_id=user_id, **given))
+    return found
+
+
+def limits_of(of: Collection[Owner], known: Mapping[UUID, Person] | None = None) -> dict[UUID, list[Limit]]:
+    """Return everybody's limits by the owner's id: a user's are those of the tier, and the own in their place. `known`
+    are the users among them, if the caller knows them.
 
     Without a default tier the built-in limits hold: nobody's spending is unlimited because a row is
     gone. A user who does not exist is absent.
     """
-    users = _ids(one.user_id for one in of if one.scope == owners.USER)
-    people = User.objects.filter(id__in=users).values_list(
-        "id", "tier_id", "adjustment__percent", "adjustment__override_percent"
-    )
-    found_people = list(people) if users else []
-    tiers = {user: tier for user, tier, _, _ in found_people}
-    shares = {user: _given(by_hand, _given(percent, WHOLE)) for user, _, percent, by_hand in found_people}
-    default = Tier.objects.filter(is_default=True).values_list("id", flat=True).first() if users else None
+    known = people(_ids(one.user_id for one in of if one.scope == owners.USER)) if known is None else known
     by_tier: dict[int, list[Limit]] = {}
     by_owner: dict[UUID, list[Limit]] = {}
     per_member: dict[UUID, list[Limit]] = {}
-    for limit in Limit.objects.filter(_any_of(of, {tier or default for tier in tiers.values()} - {None})).order_by(
-        "id"
-    ):
+    for limit in Limit.objects.filter(_any_of(of, {one.tier_id for one in known.values()} - {None})).order_by("id"):
         if limit.tier_id:
             by_tier.setdefault(limit.tier_id, []).append(limit)
         elif limit.team_id and limit.per_member:
@@ -108,8 +126,8 @@ def limits_of(of: Collection[Owner]) -> dict[UUID, list[Limit]]:
             owner = limit.user_id or limit.team_id or limit.token_id or owners.THE_HOUSE.id
             by_owner.setdefault(owner, []).append(limit)
     found = {
-        user: _overridden(_shared(_of_tier(tier or default, by_tier), shares[user]), by_owner.get(user, []))
-        for user, tier in tiers.items()
+        user: _overridden(_shared(_of_tier(one.tier_id, by_tier), one.adjustment.effective), by_owner.get(user, []))
+        for user, one in known.items()
     }
     for one in of:
         if one.scope != owners.USER:
@@ -137,10 +155,14 @@ def granted_to(user_ids: Collection[UUID]) -> list[Raise]:
 
 
 def allowed_for(
-    of: Collection[Owner], *, at: datetime, granted: Iterable[Raise] | None = None
+    of: Collection[Owner],
+    *,
+    at: datetime,
+    granted: Iterable[Raise] | None = None,
+    known: Mapping[UUID, Person] | None = None,
 ) -> dict[UUID, list[Limit]]:
     """Return everybody's limits with what raises (`granted`, if they are known) add to a user's at this moment."""
-    limits = limits_of(of)
+    limits = limits_of(of, known)
     users = _ids(one.user_id for one in of if one.scope == owners.USER)
     for one in granted_to(users) if granted is None and users else granted or ():
         if one.user_id in limits and one.starts_at and one.ends_at and one.starts_at <= at < one.ends_at:

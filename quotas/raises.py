@@ -13,7 +13,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from digitalme.accounts.models import User
 from digitalme.audit import log as trail
@@ -49,6 +49,13 @@ class Amounts:
 def raises_of(user: User) -> QuerySet[Raise]:
     """Return what a person asked for and got, newest first."""
     return Raise.objects.filter(user=user).order_by("-created_at")
+
+
+def told_of(user: User, newest: int) -> list[Raise]:
+    """Return every raise of a person that is granted and so many of the others, newest first; without those that were
+    withdrawn."""
+    told = raises_of(user).exclude(state=State.WITHDRAWN).values("pk")[:newest]
+    return list(raises_of(user).filter(Q(state=State.GRANTED) | Q(pk__in=told)))
 
 
 @transaction.atomic

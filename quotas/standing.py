@@ -1,23 +1,21 @@
 """How a user's limits stand now, for pages and the API."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Count, Max, Q, Sum
-
 from digitalme.accounts.models import User
-from digitalme.database import from_nano
-from digitalme.statements import ask
+from digitalme.database import from_nano, parameters
+from digitalme.statements import Rows, Statement, ask
 from providers import registry
 from quotas import allocations, leases, owners, policy
 from quotas.decision import Amounts
-from quotas.models import ALL_PROVIDERS, Allocation, Limit, LimitType
+from quotas.models import ALL_PROVIDERS, Allocation, Limit, LimitType, Raise
 from quotas.owners import Owner
 from quotas.periods import period
-from quotas.policy import LimitKey, LimitSpec
+from quotas.policy import LimitKey, LimitSpec, Person
 
 DIMENSIONS = ("requests", "tokens", "cost")
 
@@ -50,13 +48,21 @@ class QuotaStanding:
     emergency_uses_left: int = 0
 
 
-def standings(user: User, now: datetime) -> list[QuotaStanding]:
-    """Return every limit that binds the user's calls; one whose row does not exist yet has used nothing."""
+def standings(
+    user: User,
+    now: datetime,
+    *,
+    granted: Sequence[Raise] | None = None,
+    known: Mapping[UUID, Person] | None = None,
+) -> list[QuotaStanding]:
+    """Return every limit that binds the user's calls; one whose row does not exist yet has used nothing. `granted` and
+    `known` are what policy tells of the user, if the caller asked for it."""
     rows = allocations.current_rows([user.id], now)
     held = ask(leases.held_per_allocation([user.id]))
     there = {LimitKey(row.type, row.provider) for row in rows}
-    granted = policy.granted_to([user.id])
-    limits = policy.allowed_for([owners.of_user(user.id)], at=now, granted=granted).get(user.id, [])
+    granted = policy.granted_to([user.id]) if granted is None else granted
+    found_limits = policy.allowed_for([owners.of_user(user.id)], at=now, granted=granted, known=known)
+    limits = found_limits.get(user.id, [])
     if any(one.ends_at and one.ends_at <= now for one in granted):
         # The next call writes it down; a page tells it already.
         rows = [allocations.as_allowed(row, limits) for row in rows]
@@ -65,14 +71,16 @@ def standings(user: User, now: datetime) -> list[QuotaStanding]:
     return _in_order(found)
 
 
-def pulse(user_id: UUID, now: datetime) -> tuple[str, ...]:
-    """Return what changes when a limit of this person is used, held, set or begins anew: one query over a few rows."""
-    current = Allocation.objects.filter(owner_id=user_id, period_start__lte=now, period_end__gt=now)
-    sums = {f"{kind}_{name}": Sum(f"{kind}_{name}") for kind in ("used", "allowed") for name in DIMENSIONS}
-    found = current.aggregate(
-        rows=Count("pk"), active=Count("pk", filter=Q(is_active=True)), ends=Max("period_end"), **sums
-    )
-    return tuple(str(value) for value in found.values())
+_AMOUNTS = ", ".join(f"SUM({kind}_{name})" for kind in ("used", "allowed") for name in DIMENSIONS)
+_ROWS = (
+    f"SELECT COUNT(*), COUNT(*) FILTER (WHERE is_active), MAX(period_end), {_AMOUNTS} FROM quotas_allocation"  # noqa: S608
+    " WHERE owner_id = %s AND period_start <= %s AND period_end > %s"
+)
+
+
+def pulse(user_id: UUID, now: datetime) -> Statement[Rows]:
+    """Ask for what changes when a limit of this person is used, held, set or begins anew: one row, made of few."""
+    return Statement(_ROWS, parameters([user_id, now, now]), tuple)
 
 
 def of_shared(

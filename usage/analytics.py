@@ -131,10 +131,10 @@ def of_team(team: Team) -> Whose:
     return Whose("team_id", team.pk)
 
 
-def today(user: User, now: datetime) -> Totals:
+def today(user: User, now: datetime, known: Rolled | None = None) -> Totals:
     """Return the sums since midnight in the user's time zone."""
     begin, end = day_bounds(now.astimezone(ZoneInfo(user.time_zone)).date(), user.time_zone)
-    return totals(Wanted(of_user(user), begin, end))
+    return totals(Wanted(of_user(user), begin, end), known)
 
 
 def totals(wanted: Wanted, known: Rolled | None = None) -> Totals:
@@ -234,9 +234,9 @@ def hourly(wanted: Wanted, *, by: str = "provider", known: Rolled | None = None)
     return _in_order(points)
 
 
-def daily_by_provider(user: User, first: date, last: date, now: datetime) -> list[Point]:
+def daily_by_provider(user: User, first: date, last: date, now: datetime, known: Rolled | None = None) -> list[Point]:
     """Return `daily` of a person, in their own time zone."""
-    return daily(of_user(user), first, last, zone=user.time_zone, now=now)
+    return daily(of_user(user), first, last, zone=user.time_zone, now=now, known=known)
 
 
 def _days(whose: Whose, first: date, end: date, column: str, provider: str | None) -> list[tuple[Any, ...]]:

@@ -3,8 +3,9 @@
 from datetime import datetime
 from uuid import UUID
 
+from digitalme.statements import Rows, Statement
 from usage.rollups import HOUR, hour_of
-from usage.sums import fetch
+from usage.sums import plain
 
 # The newest calls stand for all. Whatever comes among them, however late, pushes the oldest of them out.
 NEWEST = 500
@@ -15,7 +16,7 @@ _NEWEST = (
 )
 
 
-def pulse(user_id: UUID, now: datetime) -> tuple[str, ...]:
-    """Return what changes with each call of this or the last hour, and once an hour by itself: one query, which an
-    index answers."""
-    return tuple(str(value) for value in fetch(_NEWEST, [user_id, hour_of(now) - HOUR, NEWEST])[0])
+def pulse(user_id: UUID, now: datetime) -> Statement[Rows]:
+    """Ask for what changes with each call of this or the last hour, and once an hour by itself: one row, which an index
+    answers."""
+    return Statement(_NEWEST, plain([user_id, hour_of(now) - HOUR, NEWEST]), tuple)

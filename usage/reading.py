@@ -1,6 +1,6 @@
 """Sums of any span of time: whole hours out of the rollups, the rest out of records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -15,6 +15,9 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_REOPENED = 24
 # The beginning of a text that tells a time in UTC, to the hour; both databases write it so.
 HOUR_OF_RECORD = "substr(CAST(timestamp AS text), 1, 13)"
+HOUR_OF_ROLLUP = "substr(CAST(hour AS text), 1, 13)"
+# A select and its values.
+Part = tuple[str, Sequence[Any]]
 
 
 class Whose(NamedTuple):
@@ -59,30 +62,42 @@ def rolled() -> Rolled:
 
 def sums(
     wanted: Wanted, known: Rolled, by: Sequence[str] = (), *, latencies: bool = False, tags: bool = False
-) -> Iterator[tuple[Any, ...]]:
-    """Yield rows that together are the sums: the values of the columns `by`, then those of usage.sums.
+) -> list[tuple[Any, ...]]:
+    """Return rows that together are the sums: the values of the columns `by`, then those of usage.sums; one query.
 
     What stands for a column `hour` is read by `hour`. `tags` leaves out calls without a tag.
     """
+    return together(parts(wanted, known, by, latencies=latencies, tags=tags))
+
+
+def parts(
+    wanted: Wanted, known: Rolled, by: Sequence[str] = (), *, latencies: bool = False, tags: bool = False
+) -> list[Part]:
+    """Return the selects whose rows together are the sums."""
     first = wanted.start if wanted.start == hour_of(wanted.start) else hour_of(wanted.start) + HOUR
     last = min(hour_of(wanted.end), known.until)
     if first >= last:
         first = last = wanted.start
     spans = [(wanted.start, first), *((one, one + HOUR) for one in known.reopened if first <= one < last)]
     spans += [(last, wanted.end)]
+    found = []
     if first < last:
-        yield from _of_rollups(wanted, [span[0] for span in spans[1:-1]], (first, last), by, latencies, tags)
+        found.append(_of_rollups(wanted, [span[0] for span in spans[1:-1]], (first, last), by, latencies, tags))
     spans = [(begin, end) for begin, end in spans if begin < end]
     if spans:
-        yield from _of_records(wanted, spans, by, latencies, tags)
+        found.append(_of_records(wanted, spans, by, latencies, tags))
+    return found
 
 
-def hour(told: Any) -> datetime:
-    """Return the hour that a row of `sums` tells: a time in those of rollups, its beginning as text in those of
-    records."""
-    if isinstance(told, str) and len(told) == len("2026-11-25 10"):
-        return datetime.strptime(told, "%Y-%m-%d %H").replace(tzinfo=UTC)
-    return as_time(told) or _NEVER
+def together(selects: Sequence[Part]) -> list[tuple[Any, ...]]:
+    """Return the rows of all selects, in one query if there is any."""
+    text = " UNION ALL ".join(select for select, _ in selects)
+    return fetch(text, [value for _, values in selects for value in values]) if text else []
+
+
+def hour(told: str) -> datetime:
+    """Return the hour that a row of `sums` tells."""
+    return datetime.strptime(told, "%Y-%m-%d %H").replace(tzinfo=UTC)
 
 
 def _of_rollups(
@@ -92,22 +107,23 @@ def _of_rollups(
     by: Sequence[str],
     latencies: bool,
     tags: bool,
-) -> list[tuple[Any, ...]]:
+) -> Part:
     where, values = _narrowed(wanted)
     where += " AND hour >= %s AND hour < %s" + " AND hour <> %s" * len(without)
     table = "usage_hourlytags" if tags else "usage_hourlyusage"
-    return _fetch(of_rollups(latencies=latencies), table, where, [*values, *span, *without], by, by)
+    told = [HOUR_OF_ROLLUP if name == "hour" else name for name in by]
+    return select(of_rollups(latencies=latencies), table, where, told), [*values, *span, *without]
 
 
 def _of_records(
     wanted: Wanted, spans: list[tuple[datetime, datetime]], by: Sequence[str], latencies: bool, tags: bool
-) -> list[tuple[Any, ...]]:
+) -> Part:
     where, values = _narrowed(wanted)
     where += f" AND ({' OR '.join(['timestamp >= %s AND timestamp < %s'] * len(spans))})"
     where += " AND tag <> ''" if tags else ""
     told = [HOUR_OF_RECORD if name == "hour" else name for name in by]
     bounds = [bound for span in spans for bound in span]
-    return _fetch(of_records(latencies=latencies), "usage_usagerecord", where, [*values, *bounds], by, told)
+    return select(of_records(latencies=latencies), "usage_usagerecord", where, told), [*values, *bounds]
 
 
 def _narrowed(wanted: Wanted) -> tuple[str, list[Any]]:
@@ -118,9 +134,8 @@ def _narrowed(wanted: Wanted) -> tuple[str, list[Any]]:
     )
 
 
-def _fetch(
-    select: str, table: str, where: str, values: list[Any], by: Sequence[str], told: Sequence[str]
-) -> list[tuple[Any, ...]]:
+def select(summed: str, table: str, where: str, told: Sequence[str]) -> str:
+    """Return the select that tells sums by what `told` names."""
     named = "".join(f"{one}, " for one in told)
-    grouped = f" GROUP BY {', '.join(told)}" if by else ""
-    return fetch(f"SELECT {named}{select} FROM {table} WHERE {where}{grouped}", values)  # noqa: S608
+    grouped = f" GROUP BY {', '.join(told)}" if told else ""
+    return f"SELECT {named}{summed} FROM {table} WHERE {where}{grouped}"  # noqa: S608

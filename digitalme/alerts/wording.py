@@ -17,7 +17,7 @@ from quotas import owners
 from quotas.models import Allocation, Binds, LimitType
 
 USED_UP = 100
-_USAGE, _KEYS = "/settings/usage/", "/settings/api/"
+_LIMITS, _KEYS = "/settings/usage/limits/", "/settings/api/"
 _LEVELS = {50: Level.INFO, 80: Level.WARN, 95: Level.WARN, USED_UP: Level.BAD}
 _WORTH_A_MAIL = 80
 
@@ -135,7 +135,7 @@ def link_of(row: Allocation) -> str:
         return f"/settings/team/{row.team.slug}/"
     if scope == owners.OF_HOUSE:
         return "/admin/quotas/allocation/"
-    return _KEYS if row.type == LimitType.DEMO else _USAGE
+    return _KEYS if row.type == LimitType.DEMO else _LIMITS
 
 
 def _provider(slug: str) -> str:

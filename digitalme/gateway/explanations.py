@@ -82,11 +82,13 @@ def _remedy(refused: Refused) -> tuple[str, str]:
     """Return what helps at once, as a word, and where it is done."""
     usage = f"{settings.SITE_URL}/settings/usage/"
     if refused.scope == owners.TOKEN or refused.standing.type.endswith("_budget"):
-        return "raise_budget", f"{usage}#budgets"
+        return "raise_budget", f"{usage}budgets/"
     if refused.standing.type == "fallback":
         return "raise_fallback", f"{settings.SITE_URL}/settings/preferences/#fallback"
     return (
-        ("ask_for_more", f"{usage}#more") if refused.own_key else ("add_own_key", f"{settings.SITE_URL}/settings/api/")
+        ("ask_for_more", f"{usage}limits/#more")
+        if refused.own_key
+        else ("add_own_key", f"{settings.SITE_URL}/settings/api/")
     )
 
 
@@ -99,7 +101,7 @@ def _advice(refused: Refused) -> str:
         return f"Wait until then, mend your own key, or agree to more at {link}."
     if remedy == "ask_for_more":
         return f"Wait until then, or ask for more at {link}."
-    more = f"{settings.SITE_URL}/settings/usage/#more"
+    more = f"{settings.SITE_URL}/settings/usage/limits/#more"
     return f"Wait until then, add your own key at {link} to go on at once, or ask for more at {more}."
 
 

@@ -1,12 +1,18 @@
-"""The part of /settings/usage/ where people bound themselves: budgets on own keys, caps of access tokens."""
+"""/settings/usage/budgets/: where people bound themselves, by budgets on own keys and caps of access tokens."""
 
 from typing import Any
 
 from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST
 
 from digitalme.accounts import tokens
 from digitalme.accounts.models import User
+from digitalme.errors import InvalidRequest
+from digitalme.web.access import SignedInRequest, page, signed_in
 from digitalme.web.templatetags import formats
 from providers import registry
 from quotas import caps, owners
@@ -56,9 +62,33 @@ class BudgetForm(forms.Form):
         caps.put(actor=user, owner=owner, type=type_, provider=given["provider"], cap=cap, now=timezone.now())
 
 
-def context_of(user: User, form: BudgetForm | None = None) -> dict[str, Any]:
-    """Return what the part of the usage page needs that tells about budgets."""
-    return {"budgets": [told(one) for one in _mine(user)], "budget_form": form or BudgetForm(user=user)}
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def show(request: SignedInRequest) -> HttpResponse:
+    """Show a person's budgets and caps; a form that comes back sets one."""
+    user, form = request.user, BudgetForm(request.POST or None, user=request.user)
+    if request.method == "POST" and form.is_valid():
+        try:
+            form.put(user)
+        except InvalidRequest as problem:
+            form.add_error(None, problem.message)
+        else:
+            messages.success(request, "It is set, and holds from the next call on.")
+            return redirect("settings_budgets")
+    context = {"budgets": [told(one) for one in _mine(user)], "budget_form": form}
+    return page(request, "settings/budgets.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+@signed_in
+def remove(request: SignedInRequest, limit_id: int) -> HttpResponse:
+    """Remove a budget or a cap."""
+    limit = next((one for one in _mine(request.user) if one.pk == limit_id), None)
+    now = timezone.now()
+    if limit is None or not caps.remove(actor=request.user, owner=owners.of_limit(limit), limit_id=limit_id, now=now):
+        raise Http404
+    messages.success(request, "It is removed.")
+    return redirect("settings_budgets")
 
 
 def _mine(user: User) -> list[Limit]:
@@ -81,11 +111,3 @@ def told(one: Limit) -> dict[str, Any]:
         "period": "month" if one.type.startswith("monthly") else "day",
         "provider": names.get(one.provider, one.provider) if one.provider else "all providers",
     }
-
-
-def remove(user: User, limit_id: int) -> bool:
-    """Remove one of the person's budgets or caps; return whether there was one."""
-    limit = next((one for one in _mine(user) if one.pk == limit_id), None)
-    if limit is None:
-        return False
-    return caps.remove(actor=user, owner=owners.of_limit(limit), limit_id=limit_id, now=timezone.now())

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from digitalme.accounts.models import User
 from digitalme.web.templatetags import formats
@@ -79,9 +80,10 @@ class Bar:
         return "warn" if self.share >= WARN_SHARE else "ok"
 
 
-def bars_of(user: User, *, now: datetime) -> list[Bar]:
-    """Return a bar for every amount that a limit of this person sets, the nearest to its end first."""
-    return bars_from(standing.standings(user, now))
+def bars_of(user: User, *, now: datetime, **known: Any) -> list[Bar]:
+    """Return a bar for every amount that a limit of this person sets, the nearest to its end first; `known` is what
+    quotas.standing need not ask for."""
+    return bars_from(standing.standings(user, now, **known))
 
 
 def bars_from(standings: Iterable[QuotaStanding]) -> list[Bar]:

@@ -1,5 +1,6 @@
-"""The part of /settings/usage/ that asks for more than a limit allows, and tells what became of it."""
+"""The part of /settings/usage/limits/ that asks for more than a limit allows, and tells what became of it."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,10 +8,9 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
-from digitalme.accounts.models import User
 from digitalme.errors import InvalidRequest
 from digitalme.web.quota_bars import Bar
-from quotas import letters, raises
+from quotas import letters
 from quotas.models import Raise
 from quotas.raises import Amounts
 
@@ -62,10 +62,9 @@ def _value(bar: Bar) -> str:
     return f"{bar.type}|{bar.provider}|{bar.dimension}"
 
 
-def context_of(user: User, bars: list[Bar], form: RaiseForm | None = None) -> dict[str, Any]:
-    """Return what the part of the usage page needs that tells about raises."""
-    shown = raises.raises_of(user).exclude(state=Raise.State.WITHDRAWN)[:SHOWN]
-    return {"raises": [_told(one) for one in shown], "raise_form": form or RaiseForm(bars=bars)}
+def context_of(told: Iterable[Raise], bars: list[Bar], form: RaiseForm | None = None) -> dict[str, Any]:
+    """Return what the part of the limits page needs that tells about raises."""
+    return {"raises": [_told(one) for one in told], "raise_form": form or RaiseForm(bars=bars)}
 
 
 def _told(one: Raise) -> dict[str, Any]:

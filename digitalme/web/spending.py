@@ -10,6 +10,7 @@ from digitalme.accounts.models import User
 from digitalme.web import charts
 from providers import registry
 from usage import analytics
+from usage.reading import Rolled
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Spending:
         return rows
 
 
-def by_provider(user: User, *, days: int, now: datetime) -> Spending:
+def by_provider(user: User, *, days: int, now: datetime, known: Rolled | None = None) -> Spending:
     """Return what was spent in the last `days` days and since the month began."""
     today = now.astimezone(ZoneInfo(user.time_zone)).date()
     window = tuple(today - timedelta(days=ago) for ago in reversed(range(days)))
@@ -53,7 +54,7 @@ def by_provider(user: User, *, days: int, now: datetime) -> Spending:
     month_start = today.replace(day=1)
     daily: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * days)
     this_month: dict[str, Decimal] = defaultdict(Decimal)
-    for point in analytics.daily_by_provider(user, min(window[0], month_start), today, now):
+    for point in analytics.daily_by_provider(user, min(window[0], month_start), today, now, known):
         if point.day in place:
             daily[point.provider][place[point.day]] += point.cost
         if point.day >= month_start:

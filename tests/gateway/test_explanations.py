@@ -45,10 +45,10 @@ def test_a_limit_that_is_used_up_is_explained() -> None:
 @pytest.mark.parametrize(
     ("scope", "whose", "own_key", "kind", "link"),
     [
-        ("token", "This access token's daily limit", False, "daily", "/settings/usage/#budgets"),
+        ("token", "This access token's daily limit", False, "daily", "/settings/usage/budgets/"),
         ("house", "This server's monthly limit", False, "monthly", "/settings/api/"),
-        ("team", "Your team's daily budget", True, "daily_budget", "/settings/usage/#budgets"),
-        ("user", "Your fair use limit", True, "fair_use", "/settings/usage/#more"),
+        ("team", "Your team's daily budget", True, "daily_budget", "/settings/usage/budgets/"),
+        ("user", "Your fair use limit", True, "fair_use", "/settings/usage/limits/#more"),
     ],
 )
 def test_whose_limit_it_is_decides_what_helps(scope: str, whose: str, own_key: bool, kind: str, link: str) -> None:

@@ -102,7 +102,7 @@ def test_staff_sets_a_share_with_a_reason_and_the_person_reads_it(dana: User, st
     assert granted([hold(dana) for _ in range(40)], datetime.now(UTC)).count(True) == 30
     mine = Client()
     mine.force_login(dana)
-    text = mine.get("/settings/usage/").content.decode()
+    text = mine.get("/settings/usage/limits/").content.decode()
     assert "you get 60 %" in text
     assert "An administrator set it: Too many retries." in text
     assert "Too many retries." in staff.get(f"/admin/quotas/adjustment/{dana.pk}/change/").content.decode()

@@ -43,6 +43,8 @@ SIGNED_IN = [
     "/settings/api/openai/remove/",
     "/settings/api/openai/details/",
     "/settings/usage/",
+    "/settings/usage/limits/",
+    "/settings/usage/budgets/",
     "/settings/usage/exports/",
     "/settings/team/",
     "/inbox/",

@@ -1,4 +1,4 @@
-"""The part of /settings/usage/ where people bound themselves."""
+"""/settings/usage/budgets/: where people bound themselves."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from digitalme.accounts.models import User
 from quotas.models import Limit
 
 pytestmark = pytest.mark.django_db
-PAGE = "/settings/usage/"
+PAGE = "/settings/usage/budgets/"
 
 
 def post(client: Client, **given: Any) -> Any:
     body = {"bounds": "own", "provider": "", "period": "month", "cost": "", "requests": "", "tokens": "", **given}
-    return client.post(f"{PAGE}budgets/", body)
+    return client.post(PAGE, body)
 
 
 def test_a_budget_on_own_keys_is_set_shown_as_a_bar_and_removed(alice: User, alice_client: Client) -> None:
@@ -25,8 +25,9 @@ def test_a_budget_on_own_keys_is_set_shown_as_a_bar_and_removed(alice: User, ali
     text = alice_client.get(PAGE).content.decode()
     assert "$12.50 a month" in text
     assert "Warns" in text
-    assert "Your budget: OpenAI budget this month" in text
-    assert alice_client.post(f"{PAGE}budgets/{limit.pk}/remove/").status_code == 302
+    limits = alice_client.get("/settings/usage/limits/").content.decode()
+    assert "Your budget: OpenAI budget this month" in limits
+    assert alice_client.post(f"{PAGE}{limit.pk}/remove/").status_code == 302
     assert "$12.50 a month" not in alice_client.get(PAGE).content.decode()
 
 
@@ -47,5 +48,5 @@ def test_others_tokens_and_budgets_are_out_of_reach(alice: User, charlie_client:
     token, _ = tokens.issue(user=alice, name="nightly")
     budget = Limit.objects.create(user=alice, type="daily_budget", binds="own", requests=5)
     assert post(charlie_client, bounds=str(token.pk), requests="5").status_code == 422
-    assert charlie_client.post(f"{PAGE}budgets/{budget.pk}/remove/").status_code == 404
+    assert charlie_client.post(f"{PAGE}{budget.pk}/remove/").status_code == 404
     assert Limit.objects.filter(pk=budget.pk).exists()

@@ -1,4 +1,4 @@
-"""Asking for more on /settings/usage/ and at /api/v1/quotas/raises/, and reading the answer."""
+"""Asking for more on /settings/usage/limits/ and at /api/v1/quotas/raises/, and reading the answer."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from quotas.models import Raise
 from quotas.raises import Amounts
 
 pytestmark = pytest.mark.django_db
-PAGE = "/settings/usage/"
+PAGE = "/settings/usage/limits/"
 ASK = "/settings/usage/raises/"
 API = "/api/v1/quotas/raises/"
 
