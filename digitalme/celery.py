@@ -44,6 +44,7 @@ app.conf.beat_schedule = {
     "watch-limits": {"task": "alerts.watch_limits", "schedule": 60.0},
     "watch-keys": {"task": "alerts.watch_keys", "schedule": 60.0},
     "watch-spending": {"task": "alerts.watch_spending", "schedule": 900.0},
+    "make-forecasts": {"task": "forecasts.make", "schedule": crontab(minute=5)},
     "watch-pace": {"task": "alerts.watch_pace", "schedule": 3600.0},
     "forget-reached-limits": {"task": "alerts.forget", "schedule": 86400.0},
     "deliver-notifications": {"task": "notifications.deliver", "schedule": 20.0},

@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "quotas",
     "usage",
     "digitalme.gateway",
+    "digitalme.forecasts",
     "digitalme.alerts",
     "digitalme.transfer",
     "digitalme.web",

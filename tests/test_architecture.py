@@ -33,6 +33,7 @@ LAYERS: list[set[str]] = [
     {"digitalme.accounts"},
     {"apikeys", "quotas", "usage"},
     {"digitalme.gateway"},
+    {"digitalme.forecasts"},
     {"digitalme.alerts"},
     {"digitalme.transfer"},
     {"digitalme.web", "digitalme.api", "admin"},
