@@ -64,3 +64,4 @@ class Permission(StrEnum):
     VIEW_HOURLY_USAGE = "usage.view_hourlyusage"
     VIEW_DAILY_USAGE = "usage.view_dailyusage"
     VIEW_HOUSE_USAGE = "usage.view_houseusage"
+    VIEW_FORECASTS = "forecasts.view_forecast"

@@ -62,6 +62,7 @@ _READ = frozenset(
         Permission.VIEW_HOURLY_USAGE,
         Permission.VIEW_DAILY_USAGE,
         Permission.VIEW_HOUSE_USAGE,
+        Permission.VIEW_FORECASTS,
     }
 )
 # Not teams: whoever could join one would call on its keys.

@@ -1,6 +1,7 @@
 """A monthly limit that will not last at its pace so far is told of once, early enough to do something."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from digitalme.accounts.models import User
 from digitalme.alerts import pace, thresholds
 from digitalme.alerts.pace import ends_at
+from digitalme.forecasts.models import Forecast
 from digitalme.notifications import inbox
 from quotas import owners
 from quotas.models import Allocation
@@ -35,6 +37,33 @@ def test_it_is_told_of_once_a_period_with_the_day(dana: User) -> None:
     assert thresholds.run(now=now) == 1  # the threshold is news of its own
     Allocation.objects.filter(pk=row.pk).update(used_requests=70)
     assert pace.run(now=now + DAY) == 0
+
+
+def foresee(row: Allocation, reached: datetime | None, dimension: str = "requests", **facts: Any) -> None:
+    Forecast.objects.create(
+        **{"owner_id": row.owner_id, "user_id": row.user_id, "allocation_id": row.pk, "type": row.type},
+        **{"dimension": dimension, "used": 60, "expected": 160, "low": 120, "high": 180, "basis": "season"},
+        **{"period_start": START, "period_end": END, "made_at": START + 12 * DAY, "limit": 100, **facts},
+        reaches_limit_at=reached,
+    )
+
+
+def test_a_forecast_says_it_better_than_the_pace(dana: User) -> None:
+    User.objects.filter(pk=dana.pk).update(time_zone="Asia/Tokyo")
+    row = monthly(dana, 60)
+    foresee(row, None)
+    assert pace.run(now=START + 12 * DAY) == 0
+    foresee(row, datetime(2026, 3, 18, 20, tzinfo=UTC), "tokens")
+    assert [pace.run(now=START + 12 * DAY), pace.run(now=START + 13 * DAY)] == [1, 0]
+    (told,) = inbox.of(dana.pk)
+    # It is Thursday already where dana lives.
+    assert told.title == "At this pace your monthly limit lasts until 19 March"
+    assert "If the coming days go like those of the past weeks, it is used up on Thursday, 19 March." in told.text
+
+
+def test_a_forecast_of_the_day_before_is_none(dana: User) -> None:
+    foresee(monthly(dana, 60), None, made_at=START + 10 * DAY)
+    assert pace.run(now=START + 12 * DAY) == 1
 
 
 @pytest.mark.parametrize(

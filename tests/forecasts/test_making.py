@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
 from kombu.exceptions import OperationalError
 
-from digitalme.accounts import tokens
+from digitalme.accounts import roles, tokens
 from digitalme.accounts.models import Team, User
 from digitalme.forecasts import making, reading, tasks
 from digitalme.forecasts.models import Forecast
@@ -118,3 +119,15 @@ def test_the_task_has_the_rest_made_behind_it_if_it_can(db: None, monkeypatch: p
     monkeypatch.setattr(making, "make", more)
     monkeypatch.setattr(tasks.make, "apply_async", refuse)
     assert (tasks.make(), asked) == (3, [{"retry": False}])
+
+
+def test_staff_read_the_list_and_change_nothing(limit: Allocation, dana: User, client: Client) -> None:
+    making.make_for(dana, now=NOW)
+    support = User.objects.create_user("support@example.com")
+    roles.assign(support, roles.Role.SUPPORT)
+    client.force_login(support)
+    found = client.get(f"/admin/forecasts/forecast/?q={dana.pk}").content.decode()
+    assert "20 March" in found or "March 20" in found
+    assert client.get("/admin/forecasts/forecast/add/").status_code == 403
+    client.force_login(dana)
+    assert client.get("/admin/forecasts/forecast/").status_code == 302

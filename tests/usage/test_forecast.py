@@ -35,7 +35,7 @@ def of(amounts: list[float], *, over: int = 10, left: float = 20, limit: float |
 def test_against_what_came_it_beats_the_linear_pace_and_its_bounds_hold_as_often_as_they_say() -> None:
     error = pace_error = 0.0
     held = 0
-    for seed in range(40):
+    for seed in range(0, 40, 3):
         days, over = 24 + seed, 3 + seed % 18
         left = 30 - over
         amounts = weeks(days + left, seed)
@@ -47,7 +47,7 @@ def test_against_what_came_it_beats_the_linear_pace_and_its_bounds_hold_as_often
         pace_error += abs(used / over * 30 - came) / came
         held += told.low <= came <= told.high
     assert error < 0.6 * pace_error
-    assert 26 <= held <= 38  # eight of ten, give or take what chance does to forty
+    assert 9 <= held <= 13  # eight of ten, give or take what chance does to fourteen
 
 
 @settings(max_examples=30, deadline=None)
@@ -112,7 +112,7 @@ def test_what_is_no_amount_is_refused(wrong: float) -> None:
 
 def test_the_web_process_never_loads_the_library() -> None:
     load = (
-        "import sys, digitalme.asgi, digitalme.urls, usage.forecast, usage.tasks\n"
+        "import sys, digitalme.asgi, digitalme.urls, usage.forecast, usage.tasks, digitalme.forecasts.tasks\n"
         "from django.urls import get_resolver\n"
         "assert get_resolver().url_patterns\n"
         "heavy = {'numpy', 'scipy', 'pandas', 'statsmodels'} & set(sys.modules)\n"
