@@ -121,6 +121,6 @@ def test_somebody_disabled_manages_nobody() -> None:
 
 
 def test_every_application_of_the_house_is_covered() -> None:
-    houses_own = {"accounts", "apikeys", "audit", "notifications", "providers", "quotas", "usage"}
+    houses_own = {"accounts", "apikeys", "audit", "forecasts", "notifications", "providers", "quotas", "usage"}
     assert {name.partition(".")[0] for name in permissions.Permission} == houses_own
     assert all(apps.get_app_config(label) for label in houses_own)
