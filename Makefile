@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 # The first Python that is new enough; PYTHON=... chooses another one.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+# Python compiles what is imported when it first is; most of what the libraries bring never is.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-compile
 # A stamp carries the checksum of its lock: a changed lock installs anew, an unchanged one costs nothing.
 CORE := $(VENV)/.core-$(shell cksum < requirements/core.txt | cut -d' ' -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements/core.txt requirements/dev.txt | cksum | cut -d' ' -f1)
 
+# What was compiled is kept, or each start would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check mutants bench lock screenshots clean
+.PHONY: help run dev test check mutants bench lock screenshots clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +24,8 @@ help: ## List what can be made
 run: export PORT := $(PORT)
 run: $(CORE) ## Start everything on http://127.0.0.1:8000 (PORT=... for another port)
 	@$(BIN)/python -m digitalme.supervisor
+
+dev: $(DEV) ## Install what tests and checks need
 
 test: $(DEV) ## Run the tests: on SQLite, and with PostgreSQL, Redis and Chromium where installed (ARGS=... for pytest)
 	@$(BIN)/python -m tests.run $(ARGS)
