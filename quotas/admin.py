@@ -17,7 +17,7 @@ from digitalme.audit.actions import Action
 from digitalme.errors import InvalidRequest
 from quotas import letters, limits, owners, policy, raises
 from quotas.adjustment_page import AdjustmentAdmin
-from quotas.models import Adjustment, Allocation, Binds, Lease, Limit, LimitType, Raise, Tier
+from quotas.models import Adjustment, Allocation, Binds, Gift, Lease, Limit, LimitType, Raise, Tier
 from quotas.owners import Owner
 
 AMOUNTS = ["requests", "tokens", "cost"]
@@ -214,6 +214,26 @@ class LeaseAdmin(admin.ModelAdmin[Lease]):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Lease | None = None) -> bool:
+        return False
+
+
+@admin.register(Gift)
+class GiftAdmin(admin.ModelAdmin[Gift]):
+    """What people gave to one another and to pools of teams."""
+
+    list_display = ["giver", "receiver", "team", "type", "provider", *AMOUNTS, "ends_at", "created_at"]
+    list_filter = ["type", "created_at"]
+    list_select_related = ["giver", "receiver", "team"]
+    search_fields = ["giver__email", "receiver__email", "team__slug"]
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Gift | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Gift | None = None) -> bool:
         return False
 
 

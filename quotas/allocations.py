@@ -108,12 +108,13 @@ def as_allowed(row: Allocation, limits: Iterable[Limit]) -> Allocation:
 
 
 def _allowed_in(row: Allocation, spec: LimitSpec) -> dict[str, object]:
-    """Return what the spec allows in this row: what was carried over into it stays."""
+    """Return what the spec allows in this row: what was carried over into it, received and given away stays so."""
     wanted = _allowed(spec)
     for name in rollover.DIMENSIONS:
         amount = getattr(spec, name)
         if amount is not None:
-            wanted[f"allowed_{name}"] = amount + getattr(row, f"rollover_{name}")
+            more = getattr(row, f"rollover_{name}") + getattr(row, f"received_{name}")
+            wanted[f"allowed_{name}"] = max(amount * 0, amount + more - getattr(row, f"given_{name}"))
     return wanted
 
 

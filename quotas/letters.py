@@ -1,4 +1,4 @@
-"""What is told about raises: to staff that one is asked for, to the person what became of it."""
+"""What is told about raises, to staff that one is asked for and to the person what became of it, and about gifts."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,13 +10,16 @@ from django.db.models import Q
 from django.template.loader import render_to_string
 from django.utils.timezone import localtime
 
-from digitalme.accounts.models import User
+from digitalme.accounts.models import Membership, User
 from digitalme.accounts.permissions import Permission
+from digitalme.accounts.teams import MANAGERS
 from digitalme.notifications import notices
 from digitalme.notifications.kinds import Kind
 from digitalme.notifications.notices import Message
 from providers import registry
-from quotas.models import LimitType, Raise
+from quotas.models import Gift, LimitType, Raise
+
+GIFTS = "/settings/usage/gifts/"
 
 
 def tell(answered: Raise) -> None:
@@ -45,6 +48,30 @@ def tell_staff(asked: Raise) -> None:
     _tell("raise_asked", Kind.RAISE_ASKED, people, asked, text, wanted=wanted, place=place)
 
 
+def tell_of_gift(gift: Gift) -> None:
+    """Tell the receiver, or those who look after the team, what was given, and the giver that it was."""
+    amount, limit = amounts(gift, ""), limit_name(gift.type, gift.provider)
+    facts = {"gift": str(gift.pk), "type": gift.type, "provider": gift.provider}
+    if gift.team:
+        managers = Membership.objects.filter(team=gift.team, role__in=MANAGERS).exclude(user=gift.giver)
+        people, whom = list(managers.values_list("user_id", flat=True)), f"the team {gift.team.name}"
+    else:
+        people, whom = [gift.receiver_id] if gift.receiver_id else [], gift.receiver.email if gift.receiver else ""
+    until = f"It counts on top of the {limit} until {gift.ends_at:%d %B %Y, %H:%M} UTC."
+    title = f"{gift.giver.email} gave {whom if gift.team else 'you'} {amount}"
+    told = Message(kind=Kind.GIFT, title=title, text=until, link=GIFTS, facts=facts)
+    notices.tell(people, told, now=gift.created_at)
+    mine = Message(
+        kind=Kind.GIFT,
+        title=f"You gave {whom} {amount}",
+        text=f"It was taken from your {limit}.",
+        link=GIFTS,
+        facts=facts,
+        mailed=False,
+    )
+    notices.tell([gift.giver_id], mine, now=gift.created_at)
+
+
 def _tell(name: str, kind: Kind, people: list[UUID], about: Raise, text: str, **facts: Any) -> None:
     context = {"raise": about, "limit": limit_name(about.type, about.provider), **facts}
     subject = " ".join(render_to_string(f"emails/{name}.subject.txt", context).split())
@@ -68,11 +95,11 @@ def limit_name(type_: str, provider: str) -> str:
     return f"{kind} limit for {names.get(provider, provider)}" if provider else f"{kind} limit"
 
 
-def amounts(one: Raise, prefix: str) -> str:
+def amounts(one: Raise | Gift, prefix: str) -> str:
     """Return amounts in words: '500 requests and 2.50 dollars'."""
     found = []
     for name in ("requests", "tokens", "cost"):
-        value = getattr(one, f"{prefix}_{name}")
+        value = getattr(one, f"{prefix}_{name}" if prefix else name)
         if value is not None:
             found.append(f"{value:,.2f} dollars" if name == "cost" else f"{value:,} {name}")
     return " and ".join(found)

@@ -150,7 +150,8 @@ class Limit(models.Model):
 
 class Allocation(models.Model):
     """One limit's account in one period. `used_*` holds settled and running calls alike; `allowed_*`
-    contains what was carried over from the period before, `rollover_*`.
+    contains what was carried over from the period before, `rollover_*`, and what others gave, `received_*`, and lacks
+    what was given away, `given_*`.
 
     `owner_id` is what the ledger goes by: the id of the user, team or token, HOUSE, or for a member's draws
     from a team's pool an id made of both.
@@ -179,6 +180,12 @@ class Allocation(models.Model):
     rollover_requests = models.BigIntegerField(default=0)
     rollover_tokens = models.BigIntegerField(default=0)
     rollover_cost = MoneyField(default=0)
+    received_requests = models.BigIntegerField(default=0)
+    received_tokens = models.BigIntegerField(default=0)
+    received_cost = MoneyField(default=0)
+    given_requests = models.BigIntegerField(default=0)
+    given_tokens = models.BigIntegerField(default=0)
+    given_cost = MoneyField(default=0)
     soft = models.BooleanField(default=False)
     pace_from = models.PositiveSmallIntegerField(default=WHOLE)
     buffer_percent = models.PositiveSmallIntegerField(default=0)
@@ -354,3 +361,38 @@ class Raise(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_type_display()} raise of {self.user_id}"
+
+
+class Gift(models.Model):
+    """A part of an allowance that somebody gave to another person or to a team's pool, for the running period.
+
+    The rows of both say it too, which is what counts; this one tells of it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    giver = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="gifts_given")
+    receiver = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="gifts_received"
+    )
+    team = models.ForeignKey("accounts.Team", on_delete=models.CASCADE, null=True, blank=True, related_name="gifts")
+    type = models.CharField(max_length=16, choices=LimitType)
+    provider = models.CharField(max_length=64, blank=True, default=ALL_PROVIDERS)
+    requests = models.PositiveBigIntegerField(null=True, blank=True)
+    tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    cost = MoneyField(null=True, blank=True, help_text="US dollars.")
+    ends_at = models.DateTimeField(help_text="When the receiver's period ends, and the gift with it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(name="gift_has_exactly_one_receiver", condition=one_of("receiver", "team")),
+        ]
+        indexes = [
+            models.Index(name="gift_by_giver", fields=["giver", "created_at"]),
+            models.Index(name="gift_by_receiver", fields=["receiver", "created_at"]),
+            models.Index(name="gift_by_team", fields=["team", "created_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)

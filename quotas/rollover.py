@@ -9,8 +9,6 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import F
-
 from quotas.models import WHOLE, Allocation
 from quotas.policy import MOST_REQUESTS, LimitKey, LimitSpec
 
@@ -20,13 +18,13 @@ Carried = dict[str, int | Decimal]
 
 def carry(old: Allocation, spec: LimitSpec) -> Carried:
     """Return what the period that follows `old` gets: what is left of the old one's own allowance, at most a share
-    of the limit. What was carried into the old one is used first, and goes no further."""
+    of the limit. What was carried into the old one, or received there, is used first, and goes no further."""
     found: Carried = {}
     for name in DIMENSIONS:
         limit, allowed = getattr(spec, name), getattr(old, f"allowed_{name}")
         if limit is None or allowed is None:
             continue
-        own = allowed - getattr(old, f"rollover_{name}")
+        own = allowed - getattr(old, f"rollover_{name}") - getattr(old, f"received_{name}")
         most = _share(limit, spec.rollover)
         if name == "requests":
             most = min(most, max(0, MOST_REQUESTS - limit))
@@ -59,7 +57,7 @@ def move(fresh: Iterable[tuple[Allocation, LimitSpec]]) -> None:
             setattr(row, f"rollover_{name}", amount)
             setattr(row, f"allowed_{name}", getattr(row, f"allowed_{name}") + amount)
         if carried:
-            less = {f"allowed_{name}": F(f"allowed_{name}") - amount for name, amount in carried.items()}
+            less = {f"allowed_{name}": getattr(old, f"allowed_{name}") - amount for name, amount in carried.items()}
             Allocation.objects.filter(id=old.id).update(**less)
 
 

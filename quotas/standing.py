@@ -23,7 +23,8 @@ DIMENSIONS = ("requests", "tokens", "cost")
 @dataclass(frozen=True, slots=True)
 class QuotaStanding:
     """One limit in its current period. `used_*` includes `held_*`, what running calls may still reach.
-    An empty `allowed_*` is unlimited and contains `rollover_*`, what was carried over; cost is in US dollars.
+    An empty `allowed_*` is unlimited; it contains `rollover_*`, what was carried over, and `received_*`, and lacks
+    `given_*`, what was given by and to others. Cost is in US dollars.
     Calls are slowed when `slowed_from` percent are used; a soft limit refuses nothing."""
 
     type: str
@@ -46,6 +47,12 @@ class QuotaStanding:
     soft: bool = False
     slowed_from: int = 100
     emergency_uses_left: int = 0
+    received_requests: int = 0
+    received_tokens: int = 0
+    received_cost: Decimal = Decimal(0)
+    given_requests: int = 0
+    given_tokens: int = 0
+    given_cost: Decimal = Decimal(0)
 
 
 def standings(
@@ -134,6 +141,7 @@ def _counted(row: Allocation, held: Amounts) -> QuotaStanding:
         soft=row.soft,
         slowed_from=row.pace_from,
         emergency_uses_left=max(0, row.buffer_uses - row.buffer_used) if row.buffer_percent else 0,
+        **{f"{kind}_{name}": getattr(row, f"{kind}_{name}") for kind in ("received", "given") for name in DIMENSIONS},
     )
 
 

@@ -51,6 +51,7 @@ class Permission(StrEnum):
     VIEW_ADJUSTMENTS = "quotas.view_adjustment"
     CHANGE_ADJUSTMENTS = "quotas.change_adjustment"
     VIEW_EMERGENCY_USES = "quotas.view_emergencyuse"
+    VIEW_GIFTS = "quotas.view_gift"
     VIEW_LEASES = "quotas.view_lease"
 
     VIEW_AUDIT_EVENTS = "audit.view_auditevent"

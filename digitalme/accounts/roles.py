@@ -52,6 +52,7 @@ _READ = frozenset(
         Permission.VIEW_RAISES,
         Permission.VIEW_ADJUSTMENTS,
         Permission.VIEW_EMERGENCY_USES,
+        Permission.VIEW_GIFTS,
         Permission.VIEW_LEASES,
         Permission.VIEW_AUDIT_EVENTS,
         Permission.VIEW_NOTIFICATIONS,

@@ -130,4 +130,4 @@ class TokenCap(_TokenCaps):
 def check_uncapped(request: Request) -> None:
     """Refuse what would let a capped token's holder spend more than the cap. Raises PermissionDenied."""
     if isinstance(request.auth, Identity) and caps.of(owners.of_token(request.auth.token_id)).exists():
-        raise PermissionDenied("A token with a cap changes no caps and makes no tokens.")
+        raise PermissionDenied("A token with a cap changes no caps, makes no tokens and gives nothing away.")

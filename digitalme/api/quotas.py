@@ -21,6 +21,8 @@ class CountsSerializer(serializers.Serializer[Any]):
     used = serializers.IntegerField()
     held = serializers.IntegerField()
     rollover = serializers.IntegerField(help_text="The part of `allowed` that was carried over.")
+    received = serializers.IntegerField(help_text="The part of `allowed` that others gave.")
+    given = serializers.IntegerField(help_text="What was given away, and is not in `allowed`.")
 
 
 class SpendingSerializer(serializers.Serializer[Any]):
@@ -30,6 +32,8 @@ class SpendingSerializer(serializers.Serializer[Any]):
     used = Money()
     held = Money()
     rollover = Money()
+    received = Money()
+    given = Money()
 
 
 class QuotaSerializer(serializers.Serializer[Any]):
@@ -54,9 +58,9 @@ class QuotaSerializer(serializers.Serializer[Any]):
 
 
 def _gathered(one: QuotaStanding) -> dict[str, Any]:
+    kinds = ("allowed", "used", "held", "rollover", "received", "given")
     dimensions = {
-        name: {kind: getattr(one, f"{kind}_{name}") for kind in ("allowed", "used", "held", "rollover")}
-        for name in ("requests", "tokens", "cost")
+        name: {kind: getattr(one, f"{kind}_{name}") for kind in kinds} for name in ("requests", "tokens", "cost")
     }
     facts = {
         name: getattr(one, name)

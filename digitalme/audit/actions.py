@@ -64,6 +64,7 @@ class Action(StrEnum):
     RAISE_GRANTED = "raise.granted"
     RAISE_REFUSED = "raise.refused"
     RAISE_ENDED = "raise.ended"
+    GIFT_GIVEN = "gift.given"
     EMERGENCY_USED = "emergency.used"
     LIMITS_ADJUSTED = "limits.adjusted"
     TIER_SET = "tier.set"
@@ -116,7 +117,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_]{0,15}(:[a-z]{1,8})?")
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _PLACE = re.compile(
-    r"(credential|token|webhook|user|team|tier|limit|allocation|raise|price|second_factor|session)"
+    r"(credential|token|webhook|user|team|tier|limit|allocation|raise|gift|price|second_factor|session)"
     r":([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{1,19})"
     r"|provider:[a-z][a-z0-9]{1,31}"
     r"|master_key:[A-Za-z0-9._-]{1,32}|system|audit|backup|import|rotation|usage"

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     SIGN_IN = "sign_in.new"
     TEAM = "team.changed"
     RAISE = "raise.answered"
+    GIFT = "gift.given"
     WEBHOOK = "webhook.failing"
     EXPORT = "export.ready"
     RAISE_ASKED = "raise.asked"
@@ -58,6 +59,7 @@ ABOUT: dict[Kind, About] = {
     Kind.SIGN_IN: About("New sign-ins", "Somebody signed in from a place or with a device not seen before.", "log-in"),
     Kind.TEAM: About("Teams", "Who joins and leaves, roles, shared keys.", "users-round", _NO_MAIL),
     Kind.RAISE: About("Answers", "What became of your request for more.", "gauge"),
+    Kind.GIFT: About("Gifts", "Somebody gave you a part of their allowance, or you gave some.", "gift"),
     Kind.EXPORT: About("Exports", "A file of your calls is ready, or could not be made.", "download"),
     Kind.WEBHOOK: About("Failing webhooks", "One of yours takes nothing.", "webhook", _NO_WEBHOOK, _NO_WEBHOOK),
     Kind.RAISE_ASKED: About("Requests", "Somebody asks for more than a limit allows.", "gauge", for_staff=True),

@@ -55,6 +55,7 @@ _WORDS: dict[Action | None, tuple[str, str]] = {
     Action.RAISE_GRANTED: ("gauge", "More granted for a while"),
     Action.RAISE_REFUSED: ("gauge", "More refused"),
     Action.RAISE_ENDED: ("gauge", "Raise ended early"),
+    Action.GIFT_GIVEN: ("gift", "Allowance given"),
     Action.LIMIT_SET: ("gauge", "Limit changed"),
     Action.LIMIT_REMOVED: ("gauge", "Limit removed"),
     Action.LOGIN: ("log-in", "Signed in"),

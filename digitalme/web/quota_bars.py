@@ -53,6 +53,8 @@ class Bar:
     dimension: str = ""
 
     carried_text: str = ""
+    received_text: str = ""
+    given_text: str = ""
     soft: bool = False
     slowed_from: int = 100
     emergency_uses_left: int = 0
@@ -112,6 +114,8 @@ def _bars(one: QuotaStanding, names: dict[str, str]) -> list[Bar]:
                 held_text=written(Decimal(held)) if held else "",
                 resets_at=one.resets_at,
                 carried_text=written(Decimal(carried)) if (carried := getattr(one, f"rollover_{dimension}")) else "",
+                received_text=written(Decimal(got)) if (got := getattr(one, f"received_{dimension}")) else "",
+                given_text=written(Decimal(gave)) if (gave := getattr(one, f"given_{dimension}")) else "",
                 soft=one.soft,
                 slowed_from=one.slowed_from,
                 emergency_uses_left=one.emergency_uses_left,

@@ -7,6 +7,7 @@ from digitalme.web import (
     budgets,
     connections,
     exports,
+    gifts,
     home,
     inbox,
     key_details,
@@ -78,6 +79,7 @@ urlpatterns = [
     path("settings/usage/limits/", limits.show, name="settings_limits"),
     path("settings/usage/limits/live/", limits.live, name="settings_limits_live"),
     path("settings/usage/limits/glance/", limits.glance, name="settings_limits_glance"),
+    path("settings/usage/gifts/", gifts.show, name="settings_gifts"),
     path("settings/usage/raises/", limits.ask_for_more, name="settings_raises"),
     path("settings/usage/raises/<uuid:raise_id>/withdraw/", limits.withdraw_raise, name="settings_raise_withdraw"),
     path(

@@ -45,6 +45,7 @@ SIGNED_IN = [
     "/settings/usage/limits/",
     "/settings/usage/budgets/",
     "/settings/usage/exports/",
+    "/settings/usage/gifts/",
     "/settings/team/",
     "/inbox/",
     "/settings/webhooks/",
