@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from digitalme.database import as_uuid
@@ -49,7 +49,7 @@ def history(found: Iterable[Hour], amount: Callable[[Hour], float], step: timede
     return History(end - step * count, step, amounts)
 
 
-def _hour(row: tuple[object, ...]) -> Hour:
+def _hour(row: tuple[Any, ...]) -> Hour:
     hour, provider, key_source, token = row[: len(BY)]
     sums = Totals()
     sums.add(row[len(BY) :])

@@ -1,6 +1,7 @@
 """What a running period comes to, as it was last reckoned."""
 
 from datetime import datetime
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
@@ -51,6 +52,11 @@ class Forecast(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dimension} of {self.owner_id} until {self.period_end:%Y-%m-%d %H:%M}"
+
+    @property
+    def token(self) -> UUID | None:
+        """The id of the access token whose cap it is of."""
+        return None if self.owner_id in (self.user_id, self.team_id) else self.owner_id
 
     def holds(self, now: datetime) -> bool:
         """Whether it is of the running period and recent enough to be told."""

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from digitalme.errors import InvalidRequest, QuotaExceeded
 from digitalme.web import live as live_pages
-from digitalme.web import quota_bars, raises
+from digitalme.web import outlooks, quota_bars, raises
 from digitalme.web.access import SignedInRequest, page, signed_in
 from quotas import policy
 from quotas import raises as asking
@@ -33,12 +33,13 @@ def show(request: SignedInRequest) -> HttpResponse:
 def live(request: SignedInRequest) -> HttpResponse:
     """Answer an open page: with nothing while nothing changed, else with the limits as they are now."""
     now = timezone.now()
-    stamp = live_pages.stamp(request.user, now)
-    if request.GET.get("seen") == stamp:
+    if request.GET.get("seen") == live_pages.stamp(request.user, now):
         return HttpResponse(status=204)
     if not request.htmx:
         return redirect("settings_limits")
-    context = {"bars": quota_bars.bars_of(request.user, now=now), "stamp": stamp}
+    stamp, foreseen = live_pages.opened(request.user, now)
+    bars = outlooks.under(quota_bars.bars_of(request.user, now=now), foreseen, request.user, now)
+    context = {"bars": bars, "stamp": stamp}
     return page(request, TEMPLATE, context, fragment="bars")
 
 
@@ -48,7 +49,9 @@ def glance(request: SignedInRequest) -> HttpResponse:
     """Answer the usage page with those limits that are nearest to their end."""
     if not request.htmx:
         return redirect("settings_limits")
-    bars = quota_bars.bars_of(request.user, now=timezone.now())
+    now = timezone.now()
+    _, foreseen = live_pages.opened(request.user, now)
+    bars = outlooks.under(quota_bars.bars_of(request.user, now=now), foreseen, request.user, now)
     context = {"bars": bars[:AT_A_GLANCE], "more": len(bars[AT_A_GLANCE:])}
     return page(request, TEMPLATE, context, fragment="glance")
 
@@ -56,13 +59,13 @@ def glance(request: SignedInRequest) -> HttpResponse:
 def _answer(request: SignedInRequest, form: raises.RaiseForm | None = None) -> HttpResponse:
     """Answer with the page, with `form` in the place of an empty one that asks for more."""
     user, now = request.user, timezone.now()
-    stamp = live_pages.stamp(user, now)
+    stamp, foreseen = live_pages.opened(user, now)
     told, known = asking.told_of(user, raises.SHOWN), policy.people([user.pk])
     granted = sorted((one for one in told if one.state == Raise.State.GRANTED), key=lambda one: one.pk)
     bars = quota_bars.bars_of(user, now=now, granted=granted, known=known)
     context: dict[str, Any] = {
         "stamp": stamp,
-        "bars": bars,
+        "bars": outlooks.under(bars, foreseen, user, now),
         "person": known[user.pk],
         **raises.context_of(told[: raises.SHOWN], bars, form),
     }

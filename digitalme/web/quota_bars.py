@@ -30,7 +30,7 @@ _BINDS = {
     Binds.ALL: "counts every call",
     Binds.FALLBACK: "counts calls on the demo key in place of your own",
 }
-_UNITS: dict[str, tuple[str, Callable[[Decimal], str]]] = {
+UNITS: dict[str, tuple[str, Callable[[Decimal], str]]] = {
     "requests": ("requests", lambda amount: formats.count(int(amount))),
     "tokens": ("tokens", lambda amount: formats.short(int(amount))),
     "cost": ("budget", formats.money),
@@ -58,6 +58,7 @@ class Bar:
     soft: bool = False
     slowed_from: int = 100
     emergency_uses_left: int = 0
+    outlook: str = ""
 
     @property
     def slowed(self) -> bool:
@@ -97,7 +98,7 @@ def bars_from(standings: Iterable[QuotaStanding]) -> list[Bar]:
 
 def _bars(one: QuotaStanding, names: dict[str, str]) -> list[Bar]:
     found = []
-    for dimension, (noun, written) in _UNITS.items():
+    for dimension, (noun, written) in UNITS.items():
         allowed = getattr(one, f"allowed_{dimension}")
         if allowed is None:
             continue

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from django_htmx.http import trigger_client_event
 
 from digitalme.accounts.models import User
-from digitalme.web import charts, spending
+from digitalme.web import charts, outlooks, spending
 from digitalme.web import live as live_pages
 from digitalme.web.access import SignedInRequest, page, signed_in
 from providers import registry
@@ -29,12 +29,13 @@ LATEST_CALLS = 12
 def show(request: SignedInRequest) -> HttpResponse:
     """Show what was used."""
     user, now = request.user, timezone.now()
-    stamp = live_pages.stamp(user, now)
+    stamp, foreseen = live_pages.opened(user, now)
     known = reading.rolled()
     spent = spending.by_provider(user, days=DAYS, now=now, known=known)
     context = {
         **_now(user, now, known),
         "stamp": stamp,
+        "month": outlooks.of_month(foreseen),
         "spent": spent,
         "wide": charts.stacked_bars(spent.days, spent.series, width=760, height=240),
         "narrow": charts.stacked_bars(

@@ -72,6 +72,7 @@ MATRIX = {
     "api_raise": Entry("object", reads=False, bodies={"delete": {}}),
     "api_usage_summary": Entry("own"),
     "api_usage_series": Entry("own"),
+    "api_usage_forecast": Entry("own"),
     "api_usage_export": Entry("own"),
     "api_usage_exports": Entry("own", bodies={"post": {"format": "odd"}}),
     "api_usage_one_export": Entry("object", bodies={"delete": {}}),

@@ -74,6 +74,7 @@ ADMIN = [
     "/admin/quotas/allocation/",
     "/admin/usage/usagerecord/",
     "/admin/usage/houseusage/",
+    "/admin/forecasts/forecast/",
 ]
 
 
