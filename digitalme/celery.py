@@ -36,6 +36,7 @@ app.conf.beat_schedule = {
     "roll-up-usage": {"task": "usage.roll_up", "schedule": 60.0},
     "look-after-exports": {"task": "usage.look_after_exports", "schedule": 60.0},
     "tell-of-unpriced-models": {"task": "usage.tell_of_unpriced", "schedule": 600.0},
+    "keep-usage-records": {"task": "usage.keep_records", "schedule": 3600.0},
     "forget-kept-keys": {"task": "transfer.forget_kept_keys", "schedule": 3600.0},
     "look-after-audit-trail": {"task": "gateway.look_after_audit_trail", "schedule": 86400.0},
     "remind-of-ends-of-keys": {"task": "apikeys.remind", "schedule": 3600.0},

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from usage import retention
 from usage.models import DailyUsage, HourlyUsage, UsageRecord
 
 
@@ -59,6 +60,10 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     search_fields = ["=request_id", "=user_id", "=model", "=tag", "=error_type"]
     search_help_text = "A request or user id, a model, a tag or an error type, in full."
     date_hierarchy = "timestamp"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """List the calls, and say for how long they are kept."""
+        return super().changelist_view(request, {"subtitle": retention.sentence(), **(extra_context or {})})
 
 
 class SumsAdmin(ReadOnlyAdmin):

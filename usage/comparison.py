@@ -36,10 +36,11 @@ class Difference(NamedTuple):
 def differences() -> Iterator[Difference]:
     """Yield what differs among the hours that are rolled up and whose records are kept still."""
     first = UsageRecord.objects.aggregate(first=Min("timestamp"))["first"]
-    mark = RollupMark.objects.filter(id=1).values_list("rolled_until", flat=True).first()
+    mark = RollupMark.objects.filter(id=1).first()
     if first is None or mark is None:
         return
-    hours = sorted(_with_records(hour_of(first), mark) | _rolled(hour_of(first), mark))
+    span = max(hour_of(first), mark.kept_from or hour_of(first)), mark.rolled_until
+    hours = sorted(_with_records(*span) | _rolled(*span))
     for hour in hours:
         yield from _hour(hour)
     yield from _people()

@@ -180,6 +180,7 @@ class RollupMark(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     rolled_until = models.DateTimeField()
+    kept_from = models.DateTimeField(null=True, help_text="Of the hours before it records are deleted (retention).")
 
     def __str__(self) -> str:
         return f"{self.rolled_until:%Y-%m-%d %H:%M:%S}"

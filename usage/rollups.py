@@ -71,10 +71,10 @@ def day_bounds(day: date, zone: str) -> tuple[datetime, datetime]:
 
 @transaction.atomic
 def make_anew(hours: Iterable[datetime]) -> None:
-    """Make these hours again, and the days that they lie in."""
-    RollupMark.objects.select_for_update().filter(id=1).first()
+    """Make these hours again, and the days that they lie in. The sums of hours whose records retention took stay."""
+    mark = RollupMark.objects.select_for_update().filter(id=1).first()
     made = sorted(set(hours))
-    _make(made)
+    _make(made, mark.kept_from if mark else None)
     for day in {hour.date() for hour in made}:
         HouseUsage.objects.filter(day=day).delete()
         begin, end = day_bounds(day, "UTC")
@@ -91,7 +91,7 @@ def _roll_reopened() -> int:
     # Those of whom word comes from now on, from transactions that are open still, stay for the next run.
     ReopenedHour.objects.filter(hour__in=hours).delete()
     # Where retention took the records, the sums stay as they are.
-    _make([hour for hour in hours if hour < mark.rolled_until and _has_records(hour)])
+    _make([hour for hour in hours if hour < mark.rolled_until and _has_records(hour)], mark.kept_from)
     return len(hours)
 
 
@@ -117,12 +117,13 @@ def _roll_next(until: datetime) -> int:
     return count
 
 
-def _make(hours: list[datetime]) -> None:
+def _make(hours: list[datetime], kept_from: datetime | None) -> None:
     days: set[tuple[date, str]] = set()
     for hour in hours:
         days |= _days_in(hour)
-        _make_hour(hour)
-        days |= _days_in(hour)
+        if kept_from is None or hour >= kept_from:
+            _make_hour(hour)
+            days |= _days_in(hour)
     _make_days(days)
 
 

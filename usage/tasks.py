@@ -7,7 +7,7 @@ from uuid import UUID
 from celery import shared_task
 from kombu.exceptions import KombuError
 
-from usage import bills, large_exports, rollups, unpriced
+from usage import bills, large_exports, partitions, retention, rollups, unpriced
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,14 @@ def look_after_exports() -> int:
 def tell_of_unpriced() -> int:
     """Tell staff of models whose price is not known; safe to run twice, each is told once."""
     return unpriced.tell(now=datetime.now(UTC))
+
+
+@shared_task(name="usage.keep_records")  # type: ignore[untyped-decorator]
+def keep_records() -> int:
+    """Make the coming months' tables, then delete calls that are too old; safe to run twice. Returns how many went."""
+    now = datetime.now(UTC)
+    partitions.make_ahead(now=now)
+    return retention.purge(now=now)
 
 
 def make_export_soon(export_id: UUID) -> None:

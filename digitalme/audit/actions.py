@@ -78,6 +78,7 @@ class Action(StrEnum):
     PRICE_SET = "price.set"
     PRICE_REMOVED = "price.removed"
     USAGE_REPRICED = "usage.repriced"
+    USAGE_PURGED = "usage.purged"
 
     MASTER_KEY_PROMOTED = "master_key.promoted"
     MASTER_KEY_RETIRED = "master_key.retired"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from digitalme.database import from_nano, to_nano
 from quotas.models import Allocation, Lease
-from usage import recorder
+from usage import recorder, retention
 
 DIMENSIONS = ("requests", "tokens", "cost")
 
@@ -34,7 +35,8 @@ class Difference:
 
 
 def differences() -> list[Difference]:
-    """Compare every allocation within one snapshot of the database, while calls go on."""
+    """Compare every allocation within one snapshot of the database, while calls go on; but for those of periods from
+    which retention deleted records."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
@@ -43,7 +45,7 @@ def differences() -> list[Difference]:
         held = _held()
         return [
             Difference(allocation.id, dimension, used, was_recorded, is_held)
-            for allocation in Allocation.objects.iterator()
+            for allocation in _provable().iterator()
             for dimension, used, was_recorded, is_held in zip(
                 DIMENSIONS,
                 _used(allocation),
@@ -53,6 +55,11 @@ def differences() -> list[Difference]:
             )
             if used != was_recorded + is_held
         ]
+
+
+def _provable() -> QuerySet[Allocation]:
+    begin = retention.kept_from()
+    return Allocation.objects.filter(period_start__gte=begin) if begin else Allocation.objects.all()
 
 
 def _used(allocation: Allocation) -> tuple[int, int, int]:

@@ -55,7 +55,7 @@ def reprice(wanted: Selection, *, everything: bool, dry_run: bool, now: datetime
     """Price the calls again that have no price, or `everything` whose price is not the provider's own word.
 
     In transactions of AT_ONCE calls, each with its event in the audit trail. A second run finds nothing to change.
-    Rollups go back to the first hour in which a cost changed.
+    The hours in which a cost changed are summed up again.
     """
     registry.refresh()
     report = Report()
@@ -106,8 +106,7 @@ def _price_again(records: Sequence[UsageRecord], report: Report, *, dry_run: boo
         changed.append(record)
     if changed and not dry_run:
         UsageRecord.objects.bulk_update(changed, ["cost", "price_version", "charged_cost"])
-        earliest = min(record.timestamp for record in changed)
-        send([*posting.writes(now=now), *recorder.reopen(earliest)])
+        send([*posting.writes(now=now), *recorder.reopen(*(record.timestamp for record in changed))])
         audit.record(Action.USAGE_REPRICED, target="usage", count=len(changed), cost=report.difference - before)
 
 

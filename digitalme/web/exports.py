@@ -19,7 +19,7 @@ from digitalme.accounts.models import Team, User
 from digitalme.errors import InvalidRequest
 from digitalme.web.access import SignedInRequest, page, signed_in
 from providers import registry
-from usage import exports, large_exports
+from usage import exports, large_exports, retention
 from usage.exports import Format, Selection
 from usage.models import UsageRecord
 
@@ -107,6 +107,7 @@ def _answer(request: SignedInRequest, form: ExportForm | None = None, fragment: 
     context = {
         "form": form or ExportForm(user=request.user),
         "exports": made,
+        "kept": retention.sentence(),
         "running": any(one.state in large_exports.OPEN for one in made),
     }
     return page(request, TEMPLATE, context, fragment=fragment, status=422 if form else 200)
