@@ -16,10 +16,10 @@ DEV := $(VENV)/.dev-$(shell cat requirements/core.txt requirements/dev.txt | cks
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check mutants bench lock screenshots clean
+.PHONY: help run dev test check mutants bench bench-data lock screenshots clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: export PORT := $(PORT)
 run: $(CORE) ## Start everything on http://127.0.0.1:8000 (PORT=... for another port)
@@ -38,6 +38,9 @@ mutants: $(DEV) ## Change the vault and the key ring in one place at a time: do 
 
 bench: $(CORE) ## Measure the gateway beside a direct call and nginx (ARGS=--help for what can be chosen)
 	@$(BIN)/python -m bench.gateway $(ARGS)
+
+bench-data: $(CORE) ## Measure pages, exports and sums with ten million calls on PostgreSQL (ARGS=--records 1000000 for fewer)
+	@$(BIN)/python -m bench.data $(ARGS)
 
 lock: ## Pin requirements/*.in anew, with hashes and without naming a host (UPGRADE=1 takes newer releases)
 	@$(PYTHON) -m venv var/lock && var/lock/bin/python -m pip install --quiet --disable-pip-version-check uv

@@ -3,7 +3,6 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.core.management.base import CommandError
@@ -145,11 +144,14 @@ def test_what_is_still_unknown_is_named(dana: User) -> None:
 
 def test_many_calls_are_priced_batch_by_batch(dana: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("digitalme.gateway.repricing.AT_ONCE", 3)
-    made = [call(dana, timestamp=NOW + timedelta(seconds=index // 2)).pk for index in range(8)]
+    made = [call(dana, timestamp=NOW + timedelta(minutes=25 * index)).pk for index in range(8)]
+    rollups.roll_up(now=NOW + timedelta(hours=9))
     enter("2")
     assert reprice().startswith("8 calls looked at; the cost of 8 changed")
     assert set(UsageRecord.objects.filter(pk__in=made).values_list("cost", flat=True)) == {Decimal(2)}
-    assert isinstance(made[0], UUID)
+    rollups.roll_up(now=NOW + timedelta(hours=9))
+    span = (NOW, NOW + timedelta(hours=4))
+    assert analytics.totals(Wanted(analytics.of_user(dana), *span)).cost == 16, "every hour is summed up again"
 
 
 @pytest.mark.parametrize("days", [("yesterday", DAY), (DAY, "2026-02-30")])

@@ -1,4 +1,4 @@
-"""The months of records on PostgreSQL: made ahead, filled from the rest, dropped whole; no call is ever without a place."""
+"""The months of records on PostgreSQL: made ahead, filled from the rest, dropped whole; every call has a place."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,13 +94,10 @@ def test_calls_for_which_there_was_no_month_are_fetched_when_it_is_made() -> Non
 
 @pytest.mark.usefixtures("months")
 def test_a_month_goes_whole_once_its_last_day_is_old_enough() -> None:
-    days = [
-        datetime(2031, 1, 1, tzinfo=UTC),
-        datetime(2031, 1, 31, 23, 59, tzinfo=UTC),
-        datetime(2031, 2, 1, tzinfo=UTC),
-    ]
+    february = datetime(2031, 2, 1, tzinfo=UTC)
+    days = [datetime(2031, 1, 1, tzinfo=UTC), february - timedelta(minutes=1), february]
     write(*days)
-    enough = datetime(2031, 2, 1, tzinfo=UTC) + timedelta(days=400)
+    enough = february + timedelta(days=400)
     assert retention.purge(now=enough) == 0, "nothing is summed up yet"
     rollups.roll_up(now=enough)
     assert retention.purge(now=enough - timedelta(minutes=1)) == 0
@@ -126,16 +123,16 @@ def test_dividing_the_one_table_keeps_every_call_index_and_rule(alice: User) -> 
     """What the migration does to the table of an earlier version."""
 
     def shape() -> set[Any]:
-        columns = fetch(
-            "SELECT attname, atttypid, attnotnull FROM pg_attribute WHERE attrelid = 'usage_usagerecord'::regclass AND attnum > 0",
-            [],
-        )
-        checks = fetch(
-            "SELECT conname, '', contype::text FROM pg_constraint WHERE conrelid = 'usage_usagerecord'::regclass AND contype <> 'n'",
-            [],
-        )
-        indexes = fetch("SELECT indexname, '', '' FROM pg_indexes WHERE tablename = 'usage_usagerecord'", [])
-        return {*columns, *checks, *indexes}
+        return {
+            row
+            for query in (
+                "SELECT attname, atttypid, attnotnull FROM pg_attribute"
+                " WHERE attrelid = to_regclass(%s) AND attnum > 0",
+                "SELECT conname, contype::text FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype <> 'n'",
+                "SELECT indexname FROM pg_indexes WHERE tablename = %s",
+            )
+            for row in fetch(query, [partitions.TABLE])
+        }
 
     before = shape()
     old, now = datetime(2026, 5, 5, tzinfo=UTC), datetime(2026, 8, 8, tzinfo=UTC)
