@@ -132,6 +132,15 @@ def test_the_days_are_the_operators_to_choose(dana: User, settings: Any) -> None
     assert retention.purge(now=NOW) == 1
 
 
+def test_staff_narrow_the_list_of_calls_by_what_the_sums_know(dana: User, admin_client: Client) -> None:
+    calls(dana, NOW - timedelta(days=1), provider="openai", model="one")
+    calls(dana, NOW - timedelta(days=1), provider="anthropic", model="other")
+    rollups.roll_up(now=NOW)
+    page = admin_client.get("/admin/usage/usagerecord/?provider=openai").content.decode()
+    assert "?provider=anthropic" in page
+    assert "1 usage record" in page
+
+
 def test_the_command_and_the_pages_say_what_is_kept(dana: User, admin_client: Client) -> None:
     calls(dana, OLD)
     rollups.roll_up(now=NOW)
