@@ -54,7 +54,7 @@ def _hour(row: tuple[Any, ...]) -> Hour:
     sums = Totals()
     sums.add(row[len(BY) :])
     return Hour(
-        reading.hour(hour),
+        reading.hour(str(hour)),
         str(provider),
         str(key_source),
         as_uuid(token) if token else None,

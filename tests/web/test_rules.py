@@ -39,7 +39,8 @@ POST_ONLY = {
     "start_token",
     "settings_api_test",
     "settings_tokens",
-    "settings_budgets",
+    "settings_team_limits",
+    "settings_team_limit_remove",
     "settings_budget_remove",
     "settings_fallback",
     "settings_raises",
@@ -56,6 +57,7 @@ POST_ONLY = {
     "settings_team_key_remove",
 }
 POSTABLE = POST_ONLY | {
+    "settings_budgets",
     "settings_profile",
     "settings_preferences",
     "settings_api_key",
