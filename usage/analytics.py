@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 from digitalme.accounts.models import Team, User
 from digitalme.database import as_uuid, from_nano
 from usage import latency, reading
-from usage.reading import Rolled, Wanted, Whose
+from usage.reading import Part, Rolled, Wanted, Whose
 from usage.rollups import HOUR, day_bounds, hour_of
-from usage.sums import SUMMED, fetch, of_rollups
+from usage.sums import SUMMED, of_rollups
 
 Interval = Literal["hour", "day"]
 # What a report is broken down by, and the column that tells it. A team's knows its members beside.
@@ -21,6 +21,7 @@ OF_MEMBERS = {"user": "user_id"}
 MOST_TAGS = 50
 _COLUMNS = DIMENSIONS | OF_MEMBERS
 _IDS = ("token_id", "user_id")
+_DAY = "CAST(day AS text)"
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ class Totals:
         """Add other sums."""
         for name in SUMMED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.latencies = [one + more for one, more in zip(self.latencies, other.latencies, strict=True)]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,7 +157,9 @@ def report(wanted: Wanted, *, zone: str, now: datetime | None = None, by: str = 
     points: list[Point] = []
     if now:
         days = days_of(wanted, zone)
-        points = daily(wanted.whose, *days, zone=zone, now=now, by=by, provider=wanted.provider, known=known)
+        points = daily(
+            wanted.whose, *days, zone=zone, now=now, by=by, provider=wanted.provider, known=known, latencies=True
+        )
     return UsageReport(start=wanted.start, end=wanted.end, total=whole, before=before, by=broken_down, series=points)
 
 
@@ -201,37 +205,58 @@ def daily(
     by: str = "provider",
     provider: str | None = None,
     known: Rolled | None = None,
+    latencies: bool = False,
 ) -> list[Point]:
     """Return a point for each day of the zone, from first to last, both included, and value of the dimension that had
-    calls; by day.
+    calls; by day; one query. Without `latencies` the points do not know how long calls took.
 
     A person's days that are rolled up were counted in the time zone that they had then; an hour belongs to the day
     that it begins in.
     """
-    known, tz, column = known or reading.rolled(), ZoneInfo(zone), _COLUMNS[by]
-    points: dict[tuple[Any, Any], Point] = {}
-    begin = first
-    if whose.column == "user_id":
-        begin = max(first, min(min((known.until, *known.reopened)).astimezone(tz).date(), last + timedelta(days=1)))
-        for day, value, *amounts in _days(whose, first, begin, column, provider):
-            _add(points, date.fromisoformat(str(day)), value, column, amounts)
-    if begin <= last:
-        start, end = day_bounds(begin, zone)[0], day_bounds(last, zone)[1]
-        wanted = Wanted(whose, _next_hour(start), min(_next_hour(end), now + HOUR), provider)
-        for point in hourly(wanted, by=by, known=known):
-            day = point.at.astimezone(tz).date()
-            points.setdefault((day, point.value), Point(at=day, value=point.value)).merge(point)
-    return _in_order(points)
+    known, column = known or reading.rolled(), _COLUMNS[by]
+    until = min(_next_hour(day_bounds(last, zone)[1]), now + HOUR)
+    asked = _by_day(whose, first, until, zone, column, provider, known, latencies=latencies)
+    return _points(asked, column, ZoneInfo(zone))
 
 
-def hourly(wanted: Wanted, *, by: str = "provider", known: Rolled | None = None) -> list[Point]:
-    """Return a point for each hour, in UTC, and value of the dimension that had calls; by hour."""
-    points: dict[tuple[Any, Any], Point] = {}
-    column = _COLUMNS[by]
-    if wanted.start < wanted.end:
-        for hour, value, *amounts in reading.sums(wanted, known or reading.rolled(), ("hour", column)):
-            _add(points, reading.hour(hour), value, column, amounts)
-    return _in_order(points)
+def hourly(
+    wanted: Wanted, *, by: str = "provider", known: Rolled | None = None, latencies: bool = False
+) -> list[Point]:
+    """Return a point for each hour, in UTC, and value of the dimension that had calls; by hour; one query."""
+    known, column = known or reading.rolled(), _COLUMNS[by]
+    return _points(_by_hour(wanted, column, known, latencies=latencies), column)
+
+
+def course(
+    whose: Whose,
+    first: date,
+    last: date,
+    *,
+    zone: str,
+    now: datetime,
+    by: str = "provider",
+    provider: str | None = None,
+    known: Rolled | None = None,
+) -> UsageReport:
+    """Return what a chart of these days of the zone needs, in two queries: the series by day, or of a single day by
+    hour, broken down by one dimension; and the sums of as many days before, as far as these days went by now."""
+    known, days = known or reading.rolled(), (last - first).days + 1
+    start, end = day_bounds(first, zone)[0], min(day_bounds(last, zone)[1], now)
+    if days == 1:
+        begin, until = map(_next_hour, day_bounds(first, zone))
+        points = hourly(Wanted(whose, begin, until, provider), by=by, known=known, latencies=True)
+    else:
+        points = daily(whose, first, last, zone=zone, now=now, by=by, provider=provider, known=known, latencies=True)
+    whole, before, found = Totals(), Totals(), dict[Any, Totals]()
+    for point in points:
+        whole.merge(point)
+        found.setdefault(point.value, Totals()).merge(point)
+    earlier, column = first - timedelta(days=days), _COLUMNS[by]
+    until = day_bounds(earlier, zone)[0] + (end - start)
+    asked = _by_day(whose, earlier, until, zone, column, provider, known, latencies=True)
+    for point in _points(asked, column, ZoneInfo(zone)):
+        before.merge(point)
+    return UsageReport(start=start, end=end, total=whole, before=before, by={by: dearest_first(found)}, series=points)
 
 
 def daily_by_provider(user: User, first: date, last: date, now: datetime, known: Rolled | None = None) -> list[Point]:
@@ -239,13 +264,58 @@ def daily_by_provider(user: User, first: date, last: date, now: datetime, known:
     return daily(of_user(user), first, last, zone=user.time_zone, now=now, known=known)
 
 
-def _days(whose: Whose, first: date, end: date, column: str, provider: str | None) -> list[tuple[Any, ...]]:
+def _by_day(
+    whose: Whose,
+    first: date,
+    until: datetime,
+    zone: str,
+    column: str,
+    provider: str | None,
+    known: Rolled,
+    *,
+    latencies: bool,
+) -> list[Part]:
+    """Ask for the days from first on, those of a person that are rolled up as days, and for the hours of the rest."""
+    tz, begin, asked = ZoneInfo(zone), first, list[Part]()
+    if whose.column == "user_id":
+        whole = min(until, known.until, *known.reopened).astimezone(tz).date()
+        if begin < whole:
+            asked.append(_days(whose, begin, whole, column, provider, latencies=latencies))
+            begin = whole
+    start = _next_hour(day_bounds(begin, zone)[0])
+    return asked + _by_hour(Wanted(whose, start, until, provider), column, known, latencies=latencies)
+
+
+def _days(whose: Whose, first: date, end: date, column: str, provider: str | None, *, latencies: bool) -> Part:
     of_provider, given = ("", []) if provider is None else (" AND provider = %s", [provider])
-    return fetch(
-        f"SELECT day, {column}, {of_rollups(latencies=False)} FROM usage_dailyusage"  # noqa: S608
-        f" WHERE user_id = %s AND day >= %s AND day < %s{of_provider} GROUP BY day, {column}",
-        [whose.id, first, end, *given],
-    )
+    where = f"user_id = %s AND day >= %s AND day < %s{of_provider}"
+    told = (_DAY, column)
+    return reading.select(of_rollups(latencies=latencies), "usage_dailyusage", where, told), [
+        whose.id,
+        first,
+        end,
+        *given,
+    ]
+
+
+def _by_hour(wanted: Wanted, column: str, known: Rolled, *, latencies: bool) -> list[Part]:
+    if wanted.start >= wanted.end:
+        return []
+    return reading.parts(wanted, known, ("hour", column), latencies=latencies)
+
+
+def _points(asked: Sequence[Part], column: str, tz: ZoneInfo | None = None) -> list[Point]:
+    """Return a point for each day in the zone, or without one for each hour in UTC, and value."""
+    points: dict[tuple[Any, Any], Point] = {}
+    for told, value, *amounts in reading.together(asked):
+        at: Any
+        if len(told) == len("2026-11-25"):
+            at = date.fromisoformat(told)
+        else:
+            hour = reading.hour(told)
+            at = hour.astimezone(tz).date() if tz else hour
+        _add(points, at, value, column, amounts)
+    return _in_order(points)
 
 
 def _next_hour(moment: datetime) -> datetime:

@@ -1,32 +1,44 @@
 """Geometry of the charts: plain numbers in, coordinates for the SVG templates out."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 GRID_LINES = 4
-LABEL_EVERY_DAYS = 5
 SERIES_COLOURS = 6
 _NICE = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(4), Decimal(5), Decimal(10))
 _LEFT, _TOP, _BOTTOM = 44.0, 8.0, 24.0
 _BAR_SHARE = 0.72
 _SEGMENT_GAP = 1.5
 _SPARK_PAD = 2.0
+_LABEL_PIXELS = 72
+_DOT, _SMALL_DOT, _MANY = 2.75, 1.75, 31
+Write = Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place on the axis of time: the day or hour it stands for, and what is written under it."""
+
+    at: Any
+    text: str
 
 
 @dataclass(frozen=True)
 class Series:
-    """One provider's amounts in US dollars, a value a day; `colour` is 1 to SERIES_COLOURS."""
+    """Amounts that belong together, a value for each slot; `colour` is 1 to SERIES_COLOURS."""
 
     name: str
     colour: int
-    values: tuple[Decimal, ...]
+    values: tuple[Any, ...]
 
     @property
-    def total(self) -> Decimal:
-        """The sum over all days."""
-        return sum(self.values, Decimal(0))
+    def total(self) -> Any:
+        """The sum over all slots."""
+        return sum(self.values)
 
 
 @dataclass(frozen=True)
@@ -51,16 +63,27 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Bars:
-    """A stacked bar chart, ready to draw."""
+class Line:
+    """One coloured line, in as many pieces as there are gaps in it, and its dots."""
+
+    colour: int
+    pieces: tuple[str, ...]
+    dots: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart of stacked bars or of lines, ready to draw."""
 
     width: int
     height: int
     left: str
     label_y: str
-    segments: tuple[Segment, ...]
     grid: tuple[Mark, ...]
-    days: tuple[Mark, ...]
+    slots: tuple[Mark, ...]
+    segments: tuple[Segment, ...] = ()
+    lines: tuple[Line, ...] = ()
+    dot: float = _DOT
 
 
 @dataclass(frozen=True)
@@ -86,33 +109,97 @@ def nice_ceiling(value: Decimal) -> Decimal:
     return next(magnitude * step for step in _NICE if magnitude * step >= value)
 
 
-def stacked_bars(days: Sequence[date], series: Sequence[Series], *, width: int, height: int) -> Bars:
-    """Return the chart of the days, every series stacked on the one before."""
-    totals = [sum((one.values[index] for one in series), Decimal(0)) for index in range(len(days))]
-    top = nice_ceiling(max(totals, default=Decimal(0)))
-    floor = height - _BOTTOM
-    step = (width - _LEFT) / max(len(days), 1)
+def whole_ceiling(value: int) -> Decimal:
+    """Return the next round number at or above a value whose parts between the grid lines are whole."""
+    return GRID_LINES * nice_ceiling(Decimal(max(1, math.ceil(Decimal(value) / GRID_LINES))))
+
+
+def days(first: date, count: int) -> list[Slot]:
+    """Return a slot for each of so many days."""
+    found = [date.fromordinal(first.toordinal() + number) for number in range(count)]
+    return [Slot(day, f"{day.day} {day:%b}") for day in found]
+
+
+def stacked_bars(
+    slots: Sequence[Slot],
+    series: Sequence[Series],
+    *,
+    width: int,
+    height: int,
+    write: Write,
+    scale: Write,
+    whole: bool = False,
+) -> Picture:
+    """Return the chart of the slots, every series stacked on the one before; `whole` if its amounts are whole. `write`
+    tells an amount, `scale` that of a grid line."""
+    totals = [sum(one.values[index] for one in series) for index in range(len(slots))]
+    most = max(totals, default=0)
+    top = whole_ceiling(int(most)) if whole else nice_ceiling(Decimal(most))
+    floor, step = height - _BOTTOM, _step(slots, width)
+    pixels = (floor - _TOP) / float(top)
     segments = [
         segment
-        for index, day in enumerate(days)
-        for segment in _bar(index, day, series, scale=(floor - _TOP) / float(top), floor=floor, step=step)
+        for index, slot in enumerate(slots)
+        for segment in _bar(index, slot, series, scale=pixels, floor=floor, step=step, write=write)
     ]
-    return Bars(
+    return Picture(
         width=width,
         height=height,
         left=_number(_LEFT),
         label_y=_number(height - 4),
+        grid=tuple(_grid(top, floor, scale)),
+        slots=tuple(_labels(slots, width)),
         segments=tuple(segments),
-        grid=tuple(_grid(top, floor)),
-        days=tuple(
-            Mark(_number(_LEFT + step * (index + 0.5)), "", f"{day.day} {day:%b}")
-            for index, day in enumerate(days)
-            if index % LABEL_EVERY_DAYS == 0
-        ),
     )
 
 
-def _bar(index: int, day: date, series: Sequence[Series], *, scale: float, floor: float, step: float) -> list[Segment]:
+def lines(slots: Sequence[Slot], series: Sequence[Series], *, width: int, height: int, write: Write) -> Picture:
+    """Return the chart of a line for each series of whole numbers, with a gap where a value is None."""
+    top = whole_ceiling(max((value for one in series for value in one.values if value is not None), default=0))
+    floor, step = height - _BOTTOM, _step(slots, width)
+    scale = (floor - _TOP) / float(top)
+    drawn = []
+    for one in series:
+        pieces: list[list[str]] = [[]]
+        dots = []
+        for index, (slot, value) in enumerate(zip(slots, one.values, strict=True)):
+            if value is None:
+                pieces.append([])
+                continue
+            x, y = _number(_LEFT + step * (index + 0.5)), _number(floor - float(value) * scale)
+            pieces[-1].append(f"{x},{y}")
+            dots.append(Mark(x, y, f"{one.name}, {slot.text}: {write(value)}"))
+        drawn.append(Line(one.colour, tuple(" ".join(piece) for piece in pieces if len(piece) > 1), tuple(dots)))
+    return Picture(
+        width=width,
+        height=height,
+        left=_number(_LEFT),
+        label_y=_number(height - 4),
+        grid=tuple(_grid(top, floor, write)),
+        slots=tuple(_labels(slots, width)),
+        lines=tuple(drawn),
+        dot=_SMALL_DOT if len(slots) > _MANY else _DOT,
+    )
+
+
+def _step(slots: Sequence[Slot], width: int) -> float:
+    return (width - _LEFT) / max(len(slots), 1)
+
+
+def _labels(slots: Sequence[Slot], width: int) -> list[Mark]:
+    """Return what stands under the slots, under as many as there is room for."""
+    step = _step(slots, width)
+    every = max(1, math.ceil(_LABEL_PIXELS / step)) if len(slots) * _LABEL_PIXELS > width else 1
+    return [
+        Mark(_number(_LEFT + step * (index + 0.5)), "", slot.text)
+        for index, slot in enumerate(slots)
+        if index % every == 0
+    ]
+
+
+def _bar(
+    index: int, slot: Slot, series: Sequence[Series], *, scale: float, floor: float, step: float, write: Write
+) -> list[Segment]:
     x, y = _LEFT + step * (index + (1 - _BAR_SHARE) / 2), floor
     found = []
     for one in series:
@@ -129,18 +216,17 @@ def _bar(index: int, day: date, series: Sequence[Series], *, scale: float, floor
                 _number(step * _BAR_SHARE),
                 _number(drawn),
                 one.colour,
-                f"{one.name}, {day:%b} {day.day}",
+                f"{one.name}, {slot.text}: {write(value)}",
             )
         )
     return found
 
 
-def _grid(top: Decimal, floor: float) -> list[Mark]:
-    lines = []
-    for line in range(GRID_LINES + 1):
-        value = (top * line / GRID_LINES).normalize()
-        lines.append(Mark("", _number(floor - (floor - _TOP) * line / GRID_LINES), f"${value:f}"))
-    return lines
+def _grid(top: Decimal, floor: float, write: Write) -> list[Mark]:
+    return [
+        Mark("", _number(floor - (floor - _TOP) * line / GRID_LINES), write((top * line / GRID_LINES).normalize()))
+        for line in range(GRID_LINES + 1)
+    ]
 
 
 def spark(values: Sequence[Decimal], *, width: int = 128, height: int = 36) -> Spark | None:

@@ -14,7 +14,8 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
 from digitalme.accounts.models import AccessToken, Team
-from digitalme.web.reports import Row, changes_of, chart_of, named, people, provider_names
+from digitalme.web import charts, report_charts
+from digitalme.web.reports import Row, changes_of, named, people, provider_names
 from usage import house
 from usage.analytics import UsageReport
 from usage.models import HouseUsage
@@ -76,7 +77,7 @@ def context_of(asked: str, *, now: datetime) -> dict[str, Any]:
         "choices": DAYS,
         "changes": changes_of(found),
         "tables": _tables(found),
-        **chart_of(found.series, first, last),
+        "charts": report_charts.charts_of(found, charts.days(first, days), provider_names()),
     }
 
 

@@ -1,16 +1,15 @@
-"""What a report is shown as on pages: lines of tables, changes in words, a chart."""
+"""What a report is shown as on pages: lines of tables, changes in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import timedelta
+from math import ceil
 from typing import Any
 from uuid import UUID
 
 from digitalme.accounts.models import User
-from digitalme.web import charts
 from providers import registry
-from usage.analytics import Point, Totals, UsageReport
+from usage.analytics import Totals, UsageReport
 
 GONE = "no longer here"
 
@@ -23,27 +22,17 @@ class Row:
     sums: Totals
 
 
-def changes_of(found: UsageReport) -> dict[str, str]:
-    """Return how the sums changed since the period before, in words; nothing where that had none."""
+def changes_of(found: UsageReport, before: str = "") -> dict[str, str]:
+    """Return how the sums changed since the period `before`, in words; nothing where that had none."""
     changes = {name: found.change(name) for name in ("requests", "total_tokens", "cost", "unsuccessful")}
-    before = f"on the {round((found.end - found.start) / timedelta(days=1))} days before"
-    return {name: f"{share:+.0%} {before}" for name, share in changes.items() if share is not None}
+    before = before or f"in the {ceil((found.end - found.start) / timedelta(days=1))} days before"
+    return {name: _change(share, before) for name, share in changes.items() if share is not None}
 
 
-def chart_of(points: Sequence[Point], first: date, last: date) -> dict[str, Any]:
-    """Return the chart of what each day cost, stacked by provider, and what its legend needs."""
-    days = [first + timedelta(days=ago) for ago in range((last - first).days + 1)]
-    place = {day: index for index, day in enumerate(days)}
-    daily: dict[str, list[Decimal]] = {}
-    for point in points:
-        if point.day in place:
-            daily.setdefault(point.provider, [Decimal(0)] * len(days))[place[point.day]] += point.cost
-    series = [
-        charts.Series(name, charts.colour_of(index), tuple(daily[slug]))
-        for index, (slug, name) in enumerate(provider_names().items())
-        if any(daily.get(slug, ()))
-    ]
-    return {"bars": charts.stacked_bars(days, series, width=760, height=240), "series": series}
+def _change(share: float, before: str) -> str:
+    if not round(share * 100):
+        return f"→ as much as {before}"
+    return f"{'↑' if share > 0 else '↓'} {abs(share) * 100:,.0f}\u00a0% {'more' if share > 0 else 'less'} than {before}"
 
 
 def provider_names() -> dict[str, str]:

@@ -7,10 +7,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from digitalme.accounts.models import User
-from digitalme.web import charts
 from providers import registry
 from usage import analytics
-from usage.reading import Rolled
 
 
 @dataclass(frozen=True)
@@ -22,31 +20,8 @@ class Spending:
     this_month: dict[str, Decimal]
     names: dict[str, str]
 
-    @property
-    def series(self) -> list[charts.Series]:
-        """The providers that cost anything, in the catalogue's order; each keeps its colour."""
-        return [
-            charts.Series(name, charts.colour_of(index), self.daily[slug])
-            for index, (slug, name) in enumerate(self.names.items())
-            if any(self.daily.get(slug, ()))
-        ]
 
-    def last(self, days: int) -> list[charts.Series]:
-        """The same series over fewer days."""
-        return [charts.Series(one.name, one.colour, one.values[-days:]) for one in self.series]
-
-    @property
-    def rows(self) -> list[tuple[date, list[Decimal], Decimal]]:
-        """A row for each day, the latest first: the day, an amount for each series, the sum."""
-        series = self.series
-        rows = []
-        for index, day in reversed(list(enumerate(self.days))):
-            amounts = [one.values[index] for one in series]
-            rows.append((day, amounts, sum(amounts, Decimal(0))))
-        return rows
-
-
-def by_provider(user: User, *, days: int, now: datetime, known: Rolled | None = None) -> Spending:
+def by_provider(user: User, *, days: int, now: datetime) -> Spending:
     """Return what was spent in the last `days` days and since the month began."""
     today = now.astimezone(ZoneInfo(user.time_zone)).date()
     window = tuple(today - timedelta(days=ago) for ago in reversed(range(days)))
@@ -54,7 +29,7 @@ def by_provider(user: User, *, days: int, now: datetime, known: Rolled | None = 
     month_start = today.replace(day=1)
     daily: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * days)
     this_month: dict[str, Decimal] = defaultdict(Decimal)
-    for point in analytics.daily_by_provider(user, min(window[0], month_start), today, now, known):
+    for point in analytics.daily_by_provider(user, min(window[0], month_start), today, now):
         if point.day in place:
             daily[point.provider][place[point.day]] += point.cost
         if point.day >= month_start:

@@ -19,7 +19,7 @@ from digitalme.accounts import invitations, security, teams
 from digitalme.accounts.models import Membership
 from digitalme.accounts.teams import MANAGERS, Role
 from digitalme.errors import DigitalMeError, InvalidRequest, NotFound
-from digitalme.web import pools, provider_cards, reports
+from digitalme.web import charts, pools, provider_cards, report_charts, reports
 from digitalme.web.access import SignedInRequest, page, signed_in
 from digitalme.web.provider_cards import Chip
 from providers import registry
@@ -262,11 +262,13 @@ def _usage(place: Membership, now: datetime) -> dict[str, Any]:
     """Return what members used and spent on the team's keys in the last 30 days."""
     zone = place.user.time_zone
     today = now.astimezone(ZoneInfo(zone)).date()
-    start = day_bounds(today - timedelta(days=USAGE_DAYS - 1), zone)[0]
-    found = analytics.report(Wanted(analytics.of_team(place.team), start, now), zone=zone)
+    first = today - timedelta(days=USAGE_DAYS - 1)
+    wanted = Wanted(analytics.of_team(place.team), day_bounds(first, zone)[0], now)
+    found = analytics.report(wanted, zone=zone, now=now)
     return {
         "report": found,
         "changes": reports.changes_of(found),
+        "charts": report_charts.charts_of(found, charts.days(first, USAGE_DAYS), reports.provider_names()),
         "people": reports.people(found.by["user"]),
         "models": [reports.Row(one or "no model", sums) for one, sums in found.by["model"].items()],
     }

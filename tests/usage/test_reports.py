@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -20,6 +21,7 @@ from usage import analytics, house, rollups
 from usage.analytics import Totals, UsageReport
 from usage.reading import Wanted, Whose
 from usage.recorder import Record
+from usage.rollups import day_bounds, hour_of
 
 pytestmark = pytest.mark.django_db
 FIRST, LAST = date(2026, 3, 26), date(2026, 3, 30)
@@ -76,6 +78,36 @@ def test_totals_are_equal_over_everything_they_are_told_apart_by(dana: User, emi
                     assert added(parts.values()) == facts(records), name
         assert of(whole.by["user"][emil.pk]) == facts(one for one in records if one.user_id == emil.pk)
         assert of(whole.by["tag"]["a"]) == facts(one for one in records if one.tag == "a")
+
+
+@pytest.mark.parametrize("days", [1, 2])
+def test_a_course_tells_its_days_and_as_much_of_the_days_before_as_went_by(dana: User, days: int) -> None:
+    calls = [
+        *calls_of(dana, 90),
+        *(one._replace(timestamp=one.timestamp - timedelta(days=2)) for one in calls_of(dana, 60)),
+    ]
+    write(calls)
+    tz, today = ZoneInfo(dana.time_zone), NOW.astimezone(ZoneInfo(dana.time_zone)).date()
+    first, whose = today - timedelta(days=days - 1), analytics.of_user(dana)
+    elapsed = NOW - day_bounds(first, dana.time_zone)[0]
+    until = day_bounds(first - timedelta(days=days), dana.time_zone)[0] + elapsed
+
+    def day_of(one: Record) -> date:
+        return hour_of(one.timestamp).astimezone(tz).date()
+
+    now = [one for one in calls if first <= day_of(one) <= today]
+    before = [one for one in calls if day_of(one) >= first - timedelta(days=days) and one.timestamp < until]
+    assert now
+    assert before
+    for _ in range(2):
+        found = analytics.course(whose, first, today, zone=dana.time_zone, now=NOW, by="model")
+        assert of(found.total) == facts(now) == added(found.series) == added(found.by["model"].values())
+        assert of(found.before) == facts(before)
+        timed = [one for one in now if one.response_ms is not None and one.status != "refused"]
+        assert sum(found.total.latencies) == len(timed)
+        only = analytics.course(whose, first, today, zone=dana.time_zone, now=NOW, provider="openai")
+        assert of(only.total) == facts(one for one in now if one.provider == "openai")
+        rollups.roll_up(now=NOW)
 
 
 def test_a_report_tells_how_long_calls_took_and_how_much_they_grew(dana: User) -> None:

@@ -137,5 +137,5 @@ def test_the_page_costs_the_same_however_large_the_team(alice: User, alice_clien
     for number in range(4):
         member = User.objects.create_user(f"m{number}@example.com")
         Membership.objects.create(team=team, user=member)
-    assert queries_of(alice_client, PAGE) == few <= 17
+    assert queries_of(alice_client, PAGE) == few <= 18
     assert keys.keys_of_team(team.pk).count() == 0

@@ -23,7 +23,7 @@ PAGE = "/settings/usage/"
 def test_a_newcomer_sees_limits_and_what_will_be_here(alice_client: Client) -> None:
     text = alice_client.get(PAGE).content.decode()
     assert "No calls yet" in text
-    assert "Nothing has cost anything yet" in text
+    assert "Nothing to draw yet" in text
     limits = alice_client.get("/settings/usage/limits/").content.decode()
     assert "Demo OpenAI requests today" in limits
     assert "0 of 50" in limits
@@ -60,11 +60,37 @@ def test_it_lists_the_latest_calls(alice_client: Client, alice: User) -> None:
 def test_it_draws_the_cost_of_each_provider(alice_client: Client, alice: User) -> None:
     add_call(alice, cost=Decimal("2.5"))
     add_call(alice, cost=Decimal("1.5"), provider="anthropic", at=timezone.now() - timedelta(days=3))
+    add_call(alice, cost=Decimal(2), at=timezone.now() - timedelta(days=33))
     text = alice_client.get(PAGE).content.decode()
-    assert text.count('<svg class="chart') == 2
-    assert "Show the numbers as a table" in text
+    for title, pictures in (("Cost", 2), ("Tokens", 1), ("Calls and errors", 1), ("Response time", 1)):
+        assert text.count(f'role="img" aria-label="{title}, the last 30 days"') == pictures
+    assert "OpenAI, " in text
+    assert text.count("Show the numbers as a table") == 4
     assert "$2.50" in text
     assert "$1.50" in text
+    assert "↑ 100\u00a0% more than in the 30 days before" in text
+
+
+def test_range_provider_and_what_bars_are_made_of_are_chosen_by_the_address(alice_client: Client, alice: User) -> None:
+    now = timezone.now()
+    add_call(alice, cost=Decimal("2.5"), model="gpt-a", at=now)
+    add_call(alice, cost=Decimal("1.25"), provider="anthropic", model="claude-b", at=now - timedelta(days=3))
+    add_call(alice, status=UsageRecord.Status.FAILED, cost=0, at=now - timedelta(days=60))
+    htmx = {"HX-Request": "true", "HX-Target": "course"}
+    part = alice_client.get(PAGE, {"range": "7", "by": "model", "provider": "openai"}, headers=htmx).content.decode()
+    assert "<html" not in part
+    assert '<option value="openai" selected>' in part
+    assert "gpt-a, " in part
+    assert "claude-b" not in part
+    assert "<dd>$2.50</dd>" in part
+    today = alice_client.get(PAGE, {"range": "today"}).content.decode()
+    assert "Cost, today by the hour" in today
+    assert "<dd>$2.50</dd>" in today
+    long = alice_client.get(PAGE, {"range": "90"}).content.decode()
+    assert "Failed, " in long
+    assert "<dd>$3.75</dd>" in long
+    usual = alice_client.get(PAGE, {"range": "x", "by": "user_id", "provider": "'; --"}).content.decode()
+    assert "Cost, the last 30 days" in usual
 
 
 def test_a_model_name_with_html_stays_text(alice_client: Client, alice: User) -> None:
@@ -105,7 +131,12 @@ def busy(alice: User, team: Team) -> User:
     return alice
 
 
-PAGES = [PAGE, *(f"{PAGE}{more}/" for more in ("limits", "limits/glance", "budgets", "exports"))]
+PAGES = [
+    PAGE,
+    f"{PAGE}?range=today",
+    f"{PAGE}?range=90&by=model&provider=openai",
+    *(f"{PAGE}{more}/" for more in ("limits", "limits/glance", "budgets", "exports")),
+]
 API = [f"/api/v1/{name}/" for name in ("quotas", "usage/summary", "usage/series", "usage/records")]
 
 
