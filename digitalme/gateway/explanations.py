@@ -81,6 +81,8 @@ def _facts(refused: Refused, reason: str, seconds: int) -> dict[str, Any]:
 def _remedy(refused: Refused) -> tuple[str, str]:
     """Return what helps at once, as a word, and where it is done."""
     usage = f"{settings.SITE_URL}/settings/usage/"
+    if refused.scope in (owners.TEAM, owners.MEMBER) and refused.standing.type.endswith("_budget"):
+        return "raise_budget", f"{settings.SITE_URL}/settings/team/"
     if refused.scope == owners.TOKEN or refused.standing.type.endswith("_budget"):
         return "raise_budget", f"{usage}budgets/"
     if refused.standing.type == "fallback":

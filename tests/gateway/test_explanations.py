@@ -47,7 +47,7 @@ def test_a_limit_that_is_used_up_is_explained() -> None:
     [
         ("token", "This access token's daily limit", False, "daily", "/settings/usage/budgets/"),
         ("house", "This server's monthly limit", False, "monthly", "/settings/api/"),
-        ("team", "Your team's daily budget", True, "daily_budget", "/settings/usage/budgets/"),
+        ("team", "Your team's daily budget", True, "daily_budget", "/settings/team/"),
         ("user", "Your fair use limit", True, "fair_use", "/settings/usage/limits/#more"),
     ],
 )
