@@ -24,7 +24,7 @@ def of(client: Client, provider: str | None, kind: str) -> dict[str, Any]:
 
 def test_a_limit_stands_before_its_first_call(limit: Limit, alice_program: Client) -> None:
     told = of(alice_program, "openai", "daily")
-    assert told["requests"] == {"allowed": 50, "used": 0, "held": 0, "rollover": 0}
+    assert told["requests"] == {"allowed": 50, "used": 0, "held": 0, "rollover": 0, "given": 0, "received": 0}
     nothing = "0.000000000"
     assert told["cost"] == {"allowed": "1.500000000", "used": nothing, "held": nothing, "rollover": nothing}
     assert (told["soft"], told["slowed_from"], told["emergency_uses_left"]) == (False, 80, 3)
