@@ -1,6 +1,5 @@
 """Every route of the API against everybody who is not its owner. A new route without an entry fails here."""
 
-import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -234,7 +233,8 @@ def test_others_reach_nothing_of_alices_whatever_their_role(
     bob: User, paths: dict[str, str], name: str, method: str
 ) -> None:
     expected = INVALID.get((name, method), 200 if MATRIX[name].kind == "own" else 404)
-    for role, how in itertools.product(Role, (by_token, signed_in)):
+    # How somebody is signed in does not depend on the role; the one who may do most shows both ways.
+    for role, how in [*((role, by_token) for role in Role), (Role.SUPER_ADMIN, signed_in)]:
         roles.assign(bob, role)
         client = how(bob)
         before = row_counts()

@@ -26,7 +26,10 @@ def test_a_limit_stands_before_its_first_call(limit: Limit, alice_program: Clien
     told = of(alice_program, "openai", "daily")
     assert told["requests"] == {"allowed": 50, "used": 0, "held": 0, "rollover": 0, "given": 0, "received": 0}
     nothing = "0.000000000"
-    assert told["cost"] == {"allowed": "1.500000000", "used": nothing, "held": nothing, "rollover": nothing}
+    assert told["cost"] == {
+        "allowed": "1.500000000",
+        **dict.fromkeys(("used", "held", "rollover", "given", "received"), nothing),
+    }
     assert (told["soft"], told["slowed_from"], told["emergency_uses_left"]) == (False, 80, 3)
     assert told["tokens"]["allowed"] is None
     assert told["resets_at"].endswith("Z")
