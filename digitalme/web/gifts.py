@@ -42,7 +42,7 @@ class GiftForm(forms.Form):
         super().__init__(data, auto_id="gift-%s")
         limit: Any = self.fields["limit"]
         limit.choices = [
-            (f"{bar.type}|{bar.provider}|{bar.dimension}", f"{bar.label} ({bar.used_text} of {bar.allowed_text} used)")
+            (bar.value, f"{bar.label} ({bar.used_text} of {bar.allowed_text} used)")
             for bar in bars
             if bar.type in gifts.TYPES
         ]
@@ -65,14 +65,7 @@ class GiftForm(forms.Form):
     def wanted(self) -> tuple[str, str, Amounts]:
         """Return type and provider of the allowance, and how much of it. Raises InvalidRequest for a piece of a
         request or token."""
-        type_, provider, dimension = self.cleaned_data["limit"].split("|")
-        amount: Decimal = self.cleaned_data["amount"]
-        if dimension == "cost":
-            return type_, provider, Amounts(cost=amount)
-        if amount != int(amount):
-            raise InvalidRequest("Requests and tokens come whole.", field="amount")
-        more = int(amount)
-        return type_, provider, Amounts(requests=more) if dimension == "requests" else Amounts(tokens=more)
+        return quota_bars.part_of(self.cleaned_data["limit"], self.cleaned_data["amount"])
 
     def receiver(self) -> Owner:
         """Return who gets it."""

@@ -7,10 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from digitalme.accounts.models import User
+from digitalme.errors import InvalidRequest
 from digitalme.web.templatetags import formats
 from providers import registry
 from quotas import standing
 from quotas.models import Binds
+from quotas.raises import Amounts
 from quotas.standing import QuotaStanding
 
 WARN_SHARE = Decimal("0.75")
@@ -81,6 +83,23 @@ class Bar:
         if self.share >= BAD_SHARE:
             return "bad"
         return "warn" if self.share >= WARN_SHARE else "ok"
+
+    @property
+    def value(self) -> str:
+        """What names it in a form."""
+        return f"{self.type}|{self.provider}|{self.dimension}"
+
+
+def part_of(value: str, amount: Decimal) -> tuple[str, str, Amounts]:
+    """Return type and provider of the bar of this value, and so much of it. Raises InvalidRequest for a piece of a
+    request or token."""
+    type_, provider, dimension = value.split("|")
+    if dimension == "cost":
+        return type_, provider, Amounts(cost=amount)
+    if amount != int(amount):
+        raise InvalidRequest("Requests and tokens come whole.", field="amount")
+    whole = int(amount)
+    return type_, provider, Amounts(requests=whole) if dimension == "requests" else Amounts(tokens=whole)
 
 
 def bars_of(user: User, *, now: datetime, **known: Any) -> list[Bar]:

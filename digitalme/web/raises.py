@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
-from digitalme.errors import InvalidRequest
+from digitalme.web import quota_bars
 from digitalme.web.quota_bars import Bar
 from quotas import letters
 from quotas.models import Raise
@@ -42,24 +42,13 @@ class RaiseForm(forms.Form):
         super().__init__(data, auto_id="raise-%s", initial={"until": day})
         field: Any = self.fields["limit"]
         field.choices = [
-            (_value(bar), f"{bar.label} (now {bar.allowed_text})") for bar in sorted(bars, key=lambda one: one.label)
+            (bar.value, f"{bar.label} (now {bar.allowed_text})") for bar in sorted(bars, key=lambda one: one.label)
         ]
 
     def wanted(self) -> tuple[str, str, Amounts]:
         """Return type and provider of the limit, and how much more of it. Raises InvalidRequest for a piece of a
         request or token."""
-        type_, provider, dimension = self.cleaned_data["limit"].split("|")
-        amount: Decimal = self.cleaned_data["amount"]
-        if dimension == "cost":
-            return type_, provider, Amounts(cost=amount)
-        if amount != int(amount):
-            raise InvalidRequest("Requests and tokens come whole.", field="amount")
-        more = int(amount)
-        return type_, provider, Amounts(requests=more) if dimension == "requests" else Amounts(tokens=more)
-
-
-def _value(bar: Bar) -> str:
-    return f"{bar.type}|{bar.provider}|{bar.dimension}"
+        return quota_bars.part_of(self.cleaned_data["limit"], self.cleaned_data["amount"])
 
 
 def context_of(told: Iterable[Raise], bars: list[Bar], form: RaiseForm | None = None) -> dict[str, Any]:
